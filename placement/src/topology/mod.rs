@@ -1,0 +1,3 @@
+//! Round-trip times between nodes.
+
+pub mod matrix;
