@@ -1,0 +1,3 @@
+//! Types on the wire: custom resources, labels and annotations, conversions from Kubernetes objects to the model, and the topology protocol.
+
+pub mod protocol;

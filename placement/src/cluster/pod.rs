@@ -1,0 +1,106 @@
+//! A pod as the model sees it.
+
+use super::{Labels, NodeSelectorTerm, Resources, Toleration};
+use crate::constraint::{DelayBound, DelayError};
+use crate::units::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Namespace and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PodKey {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl PodKey {
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> PodKey {
+        PodKey { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for PodKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum WorkloadKind {
+    Deployment,
+    StatefulSet,
+    DaemonSet,
+    Job,
+    ReplicaSet,
+}
+
+/// The controller a pod belongs to, in the pod's namespace. A pod of a Deployment's ReplicaSet belongs to the Deployment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Workload {
+    pub kind: WorkloadKind,
+    pub name: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PodPhase {
+    #[default]
+    Pending,
+    Running,
+    /// Succeeded or Failed: holds no capacity and is no target of a reference.
+    Ended,
+}
+
+/// Something in the pod's spec that is not implemented. The pod stays Pending with this reason and is never bound by ignoring it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Path in the pod, e.g. `spec.topologySpreadConstraints`.
+    pub field: String,
+    /// What the operator would read, e.g. `is not supported yet`.
+    pub why: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeAffinity {
+    /// Terms of which one must match; `None` when nothing is required. An empty list matches no node.
+    pub required: Option<Vec<NodeSelectorTerm>>,
+    /// Terms with their weight, 1 to 100.
+    pub preferred: Vec<(i32, NodeSelectorTerm)>,
+}
+
+/// A pod at the edge of the model: strings, parsed once from `v1.Pod`, interned by the index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    pub key: PodKey,
+    pub uid: String,
+    pub labels: Labels,
+    pub scheduler_name: String,
+    pub priority: i32,
+    pub created: Timestamp,
+    /// Node the pod is bound to (`spec.nodeName` of a pod that is bound or static).
+    pub node_name: Option<String>,
+    pub nominated_node: Option<String>,
+    pub phase: PodPhase,
+    /// `metadata.deletionTimestamp` is set.
+    pub terminating: bool,
+    pub scheduling_gates: Vec<String>,
+    pub owner: Option<Workload>,
+    /// max(containers + sidecars, each init container + earlier sidecars), pod-level requests in their place, plus overhead.
+    pub requests: Resources,
+    /// For scoring only: as `requests`, but a container without a CPU or memory request counts 100m or 200 MiB.
+    pub scoring_requests: Resources,
+    pub node_selector: Labels,
+    pub affinity: NodeAffinity,
+    pub tolerations: Vec<Toleration>,
+    /// Delay bounds from labels and annotation; every one must hold.
+    pub delays: Vec<DelayBound>,
+    /// Delay labels or annotation entries that cannot be read; any keeps the pod Pending.
+    pub delay_errors: Vec<DelayError>,
+    pub refusals: Vec<Refusal>,
+}
+
+impl Pod {
+    /// Whether the pod takes room on its node: bound (or assumed) and not ended. Terminating pods do.
+    pub fn holds_capacity(&self) -> bool {
+        self.node_name.is_some() && self.phase != PodPhase::Ended
+    }
+}

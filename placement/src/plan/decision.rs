@@ -1,0 +1,115 @@
+//! The outcome for one pod, with a verdict for every node.
+
+use super::{Hold, Reason};
+use crate::cluster::PodKey;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One score of one node: plugin name, normalised 0 to 100, and weight.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreLine {
+    pub name: String,
+    pub score: i64,
+    pub weight: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// `cost_us` when the pod is ranked by response time: T plus price, in microseconds. `in_band`: equal to the best within the band.
+    Feasible { cost_us: Option<f64>, in_band: bool, scores: Vec<ScoreLine>, total: i64 },
+    /// Reasons of the first rejecting filter.
+    Rejected(Vec<Reason>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeVerdict {
+    pub node: String,
+    pub verdict: Verdict,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// `because` says in a few words with figures why this node won: `3.1 ms from edge-1, bound 25 ms`.
+    Place { node: String, because: String },
+    /// No node fits.
+    Unschedulable,
+    /// Held back before any node was looked at.
+    Held(Hold),
+}
+
+/// What was decided for a pod on one snapshot, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    pub pod: PodKey,
+    pub uid: String,
+    /// Generation of the snapshot that was judged.
+    pub generation: u64,
+    pub outcome: Outcome,
+    /// In the order of node names. Empty when held.
+    pub nodes: Vec<NodeVerdict>,
+}
+
+impl Decision {
+    /// kube-scheduler's message: `0/5 nodes are available: 2 RTT from edge-1 above 25 ms, 3 Insufficient cpu.` Held pods give the hold's text.
+    pub fn message(&self) -> String {
+        match &self.outcome {
+            Outcome::Place { node, .. } => format!("Successfully assigned {} to {node}", self.pod),
+            Outcome::Held(hold @ Hold::NoNodes) => hold.to_string(),
+            Outcome::Held(hold) => format!("0/{} nodes are available: {hold}.", self.nodes.len()),
+            Outcome::Unschedulable => histogram(self.nodes.len(), self.reasons().map(ToString::to_string)),
+        }
+    }
+
+    /// Every reason of every rejected node.
+    pub fn reasons(&self) -> impl Iterator<Item = &Reason> {
+        self.nodes.iter().flat_map(|n| match &n.verdict {
+            Verdict::Rejected(reasons) => reasons.as_slice(),
+            Verdict::Feasible { .. } => &[],
+        })
+    }
+}
+
+/// `0/N nodes are available: c1 reason1, c2 reason2.`, sorted as strings, as kube-scheduler's FitError prints it.
+fn histogram(nodes: usize, reasons: impl Iterator<Item = String>) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for reason in reasons {
+        *counts.entry(reason).or_default() += 1;
+    }
+    let mut parts: Vec<String> = counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    parts.sort();
+    match parts.is_empty() {
+        true => format!("0/{nodes} nodes are available."),
+        false => format!("0/{nodes} nodes are available: {}.", parts.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Micros;
+
+    fn rejected(node: &str, reasons: Vec<Reason>) -> NodeVerdict {
+        NodeVerdict { node: node.into(), verdict: Verdict::Rejected(reasons) }
+    }
+
+    #[test]
+    fn reasons_are_counted_and_sorted_as_kube_scheduler_sorts_them() {
+        let cpu = || Reason::Insufficient { resource: "cpu".into(), requested: 2000, used: 0, allocatable: 1000 };
+        let far = |rtt| Reason::RttAbove { from: "edge-1".into(), via: None, rtt: Micros(rtt), bound: Micros(25_000) };
+        let decision = Decision {
+            pod: PodKey::new("default", "a"),
+            uid: "u".into(),
+            generation: 1,
+            outcome: Outcome::Unschedulable,
+            nodes: vec![
+                rejected("n1", vec![far(31_200)]),
+                rejected("n2", vec![cpu()]),
+                rejected("n3", vec![far(40_000)]),
+                rejected("n4", vec![cpu()]),
+                rejected("n5", vec![cpu()]),
+            ],
+        };
+        assert_eq!(decision.message(), "0/5 nodes are available: 2 RTT from edge-1 above 25 ms, 3 Insufficient cpu.");
+        assert_eq!(far(31_200).detail(), "31.2 ms from edge-1, bound 25 ms");
+    }
+}

@@ -1,0 +1,153 @@
+//! Why a node was rejected, or a pod held back: one enum each, rendered here and nowhere else.
+
+use crate::cluster::Refusal;
+use crate::constraint::DelayError;
+use crate::units::Micros;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a rejection means for preemption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum VerdictCode {
+    /// Moving pods off the node may help.
+    Unschedulable,
+    /// It would not.
+    Unresolvable,
+}
+
+/// Why one node cannot take the pod.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reason {
+    NodeName,
+    NodeUnschedulable,
+    UntoleratedTaint {
+        key: String,
+        value: String,
+    },
+    NodeAffinity,
+    TooManyPods {
+        used: i64,
+        allocatable: i64,
+    },
+    /// `requested`, `used` and `allocatable` in the resource's base unit: milli-CPU, bytes, or whole units.
+    Insufficient {
+        resource: String,
+        requested: i64,
+        used: i64,
+        allocatable: i64,
+    },
+    /// The RTT from the reference is too long. `via` is the node that the reference stands on, when it is not a node itself.
+    RttAbove {
+        from: String,
+        via: Option<String>,
+        rtt: Micros,
+        bound: Micros,
+    },
+    /// The pair has no valid measurement.
+    RttUnmeasured {
+        from: String,
+        via: Option<String>,
+    },
+    /// A pod without delay bounds goes to the cloud, and this is no cloud node.
+    NotCloud,
+    /// Kept out by the control-plane selector.
+    ControlPlane,
+}
+
+impl Reason {
+    pub fn code(&self) -> VerdictCode {
+        match self {
+            Reason::TooManyPods { .. } => VerdictCode::Unschedulable,
+            Reason::Insufficient { requested, allocatable, .. } if requested <= allocatable => VerdictCode::Unschedulable,
+            _ => VerdictCode::Unresolvable,
+        }
+    }
+
+    /// Text with live figures for one node: `31.2 ms from edge-1, bound 25 ms`.
+    pub fn detail(&self) -> String {
+        let via = |via: &Option<String>| via.as_ref().map_or(String::new(), |node| format!(" (on {node})"));
+        match self {
+            Reason::UntoleratedTaint { key, value } if value.is_empty() => format!("untolerated taint {key}"),
+            Reason::UntoleratedTaint { key, value } => format!("untolerated taint {key}={value}"),
+            Reason::TooManyPods { used, allocatable } => format!("Too many pods: {used} of {allocatable}"),
+            Reason::Insufficient { resource, requested, used, allocatable } => {
+                format!("Insufficient {resource}: requests {requested}, {} of {allocatable} free", allocatable - used)
+            }
+            Reason::RttAbove { from, via: node, rtt, bound } => format!("{rtt} from {from}{}, bound {bound}", via(node)),
+            Reason::RttUnmeasured { from, via: node } => format!("RTT from {from}{} is not measured", via(node)),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// Text for the histogram of events and conditions, in kube-scheduler's words; without live figures, so that retries do not change it.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::NodeName => f.write_str("node(s) didn't match the requested node name"),
+            Reason::NodeUnschedulable => f.write_str("node(s) were unschedulable"),
+            Reason::UntoleratedTaint { .. } => f.write_str("node(s) had untolerated taint(s)"),
+            Reason::NodeAffinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
+            Reason::TooManyPods { .. } => f.write_str("Too many pods"),
+            Reason::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),
+            Reason::RttAbove { from, bound, .. } => write!(f, "RTT from {from} above {bound}"),
+            Reason::RttUnmeasured { from, .. } => write!(f, "RTT from {from} not measured"),
+            Reason::NotCloud => f.write_str("node(s) without the cloud role"),
+            Reason::ControlPlane => f.write_str("node(s) of the control plane"),
+        }
+    }
+}
+
+/// Why the pod waits whatever the nodes say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Hold {
+    SchedulingGates(Vec<String>),
+    Refused(Vec<Refusal>),
+    DelayInvalid(Vec<DelayError>),
+    /// The reference is no node, workload or pod of the namespace.
+    UnknownReference {
+        from: String,
+        namespace: String,
+    },
+    /// The pod refers to itself alone.
+    SelfReference {
+        from: String,
+    },
+    /// The reference exists and has no node yet.
+    ReferenceNotPlaced {
+        from: String,
+    },
+    /// The group of pods that refer to each other has no placement that meets every bound.
+    GroupUnplaceable {
+        members: Vec<String>,
+    },
+    /// The topology service has not yet heard from the agents.
+    TopologyWarmingUp {
+        heard: u32,
+        expected: u32,
+    },
+    NoNodes,
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let join = |parts: Vec<String>| parts.join("; ");
+        match self {
+            Hold::SchedulingGates(gates) => write!(f, "waiting for scheduling gates: [{}]", gates.join(" ")),
+            Hold::Refused(fields) => write!(f, "{}", join(fields.iter().map(|r| format!("{} {}", r.field, r.why)).collect())),
+            Hold::DelayInvalid(errors) => write!(f, "{}", join(errors.iter().map(ToString::to_string).collect())),
+            Hold::UnknownReference { from, namespace } => {
+                write!(f, "delay reference {from:?} is no node, and no workload or pod of namespace {namespace:?}")
+            }
+            Hold::SelfReference { from } => write!(f, "delay reference {from:?} is the pod itself"),
+            Hold::ReferenceNotPlaced { from } => write!(f, "delay reference {from:?} is not placed yet"),
+            Hold::GroupUnplaceable { members } => {
+                write!(f, "no placement meets every bound of the group that refers to each other: {}", members.join(", "))
+            }
+            Hold::TopologyWarmingUp { heard, expected } => {
+                write!(f, "the topology is warming up: {heard} of {expected} nodes have reported")
+            }
+            Hold::NoNodes => f.write_str("no nodes available to schedule pods"),
+        }
+    }
+}
