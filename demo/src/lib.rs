@@ -1,1 +1,3 @@
+//! The embedded cluster and the simulated world that the demo runs the three programs in.
 
+pub mod wan;
