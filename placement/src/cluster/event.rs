@@ -1,0 +1,62 @@
+//! What happened to the cluster, as far as it can matter to a waiting pod.
+
+use super::{PodKey, Workload};
+use crate::topology::PairStat;
+use smallvec::SmallVec;
+
+/// Returned by every change of the [`super::Cluster`]; a queue asks [`crate::plan::WakeOn::wakes`] which of its pods an event may help.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClusterEvent {
+    NodeAdded {
+        node: String,
+    },
+    /// What of it changed. `taints` includes `unschedulable`.
+    NodeUpdated {
+        node: String,
+        labels: bool,
+        taints: bool,
+        allocatable: bool,
+    },
+    NodeDeleted {
+        node: String,
+    },
+    /// A pod without a node appeared: a reference to it is known from now on.
+    PodAdded {
+        pod: PodKey,
+        owner: Option<Workload>,
+    },
+    /// A pod without a node changed: its own verdict may.
+    PodUpdated {
+        pod: PodKey,
+        owner: Option<Workload>,
+    },
+    /// A pod was bound or assumed, or moved.
+    PodPlaced {
+        pod: PodKey,
+        owner: Option<Workload>,
+        node: String,
+    },
+    /// A pod gave back room on its node: deleted, ended, forgotten, or asking for less. No reference leads to it from now on.
+    PodReleased {
+        pod: PodKey,
+        owner: Option<Workload>,
+        node: String,
+    },
+    /// A pod without a node is gone.
+    PodGone {
+        pod: PodKey,
+        owner: Option<Workload>,
+    },
+    /// The figures of an unordered pair changed. `old` is what stood before, whether or not it was still fresh.
+    RttChanged {
+        a: String,
+        b: String,
+        old: Option<PairStat>,
+        new: PairStat,
+    },
+    /// The topology service has heard from its agents.
+    TopologyWarm,
+}
+
+/// Most changes give one event or none.
+pub type Changes = SmallVec<[ClusterEvent; 2]>;
