@@ -18,20 +18,7 @@ pub use selector::{NodeSelectorTerm, Operator, Requirement};
 pub use settings::{LabelMatch, Price, Settings, Undelayed, Weights};
 pub use toleration::{Toleration, TolerationOperator};
 
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// A node's place in every column of the model: topology rows, bitsets, endpoint tables. Stable while the node is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NodeIx(pub u32);
-
-impl NodeIx {
-    /// The index as a position in a column.
-    pub fn at(self) -> usize {
-        self.0 as usize
-    }
-}
 
 /// Labels by key.
 pub type Labels = BTreeMap<String, String>;
