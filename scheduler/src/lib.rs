@@ -1,1 +1,3 @@
+//! edge-scheduler: binds pods of its `schedulerName` within their delay bounds, and serves the topology they are judged by.
 
+pub mod queue;
