@@ -1,0 +1,130 @@
+//! The connection to the Kubernetes API server: where it is, how fast we may call it, how long a call may take.
+
+mod limits;
+mod reach;
+
+pub use limits::CallTimedOut;
+pub use reach::{Interrupted, wait_until_reachable};
+
+use crate::config::{Duration, Problems};
+use http::Uri;
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use limits::{CallTimeoutLayer, RateLimitLayer};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The section `client` of a program's configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClientConfig {
+    /// Kubeconfig file. Without it: `$KUBECONFIG`, `~/.kube/config`, then the pod's service account.
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; its current one by default.
+    pub context: Option<String>,
+    /// Calls a second, averaged; 0 lifts the limit. A watch counts once, when it starts.
+    pub qps: f64,
+    /// Calls that may be made at once before `qps` holds them back.
+    pub burst: u32,
+    /// Longest time for a call to be answered, body included (for a watch: until it starts).
+    pub timeout: Duration,
+}
+
+impl Default for ClientConfig {
+    /// kube-scheduler's 50 calls a second with bursts of 100.
+    fn default() -> Self {
+        Self { kubeconfig: None, context: None, qps: 50.0, burst: 100, timeout: Duration::from_secs(30) }
+    }
+}
+
+impl crate::config::Validate for ClientConfig {
+    fn validate(&self, problems: &mut Problems) {
+        if !(self.qps >= 0.0 && self.qps.is_finite()) {
+            problems.wrong("qps", self.qps, "calls a second, or 0 for no limit");
+        }
+        if self.qps > 0.0 && self.burst == 0 {
+            problems.wrong("burst", self.burst, "at least 1 (or qps 0 for no limit)");
+        }
+        if self.timeout.is_zero() {
+            problems.wrong("timeout", self.timeout, "more than 0s");
+        }
+    }
+}
+
+/// A client and where it leads. Making it calls nobody: see [`wait_until_reachable`].
+#[derive(Clone)]
+pub struct Connection {
+    pub client: kube::Client,
+    /// The API server's URL, for messages.
+    pub server: Uri,
+    /// The namespace of the context or of the pod.
+    pub namespace: String,
+}
+
+/// The API server's address or our identity could not be determined.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("cannot use the kubeconfig {}", path.display())]
+    Kubeconfig { path: PathBuf, source: KubeconfigError },
+    #[error("cannot use the context {context:?} of the kubeconfig")]
+    Context { context: String, source: KubeconfigError },
+    #[error("no API server to connect to: neither a kubeconfig ($KUBECONFIG, ~/.kube/config, --kubeconfig) nor a pod's service account")]
+    Infer(#[source] kube::config::InferConfigError),
+    #[error("cannot build the client for {server}")]
+    Build { server: Uri, source: Box<kube::Error> },
+    #[error("the user agent {0:?} is not a valid header value")]
+    UserAgent(String),
+}
+
+/// Finds the API server and our identity. `user_agent` is the program's name and version, `edge-pinger/0.1.0`.
+pub async fn connect(config: &ClientConfig, user_agent: &str) -> Result<Connection, ConnectError> {
+    let options = KubeConfigOptions { context: config.context.clone(), ..Default::default() };
+    let mut found = if let Some(path) = &config.kubeconfig {
+        let wrong = |source| ConnectError::Kubeconfig { path: path.clone(), source };
+        let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
+        kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong)?
+    } else if let Some(context) = &config.context {
+        let wrong = |source| ConnectError::Context { context: context.clone(), source };
+        kube::Config::from_kubeconfig(&options).await.map_err(wrong)?
+    } else {
+        kube::Config::infer().await.map_err(ConnectError::Infer)?
+    };
+    let agent = user_agent.parse().map_err(|_error| ConnectError::UserAgent(user_agent.to_owned()))?;
+    found.headers.push((http::header::USER_AGENT, agent));
+    connect_with(found, config)
+}
+
+/// As [`connect`] for an API server that is already known; takes only the limits from `config`.
+pub fn connect_with(found: kube::Config, config: &ClientConfig) -> Result<Connection, ConnectError> {
+    let server = found.cluster_url.clone();
+    let namespace = found.default_namespace.clone();
+    let builder = kube::client::ClientBuilder::try_from(found)
+        .map_err(|source| ConnectError::Build { server: server.clone(), source: Box::new(source) })?;
+    // The clock of a call starts when the rate limit lets it go.
+    let client =
+        builder.with_layer(&CallTimeoutLayer::new(*config.timeout)).with_layer(&RateLimitLayer::new(config.qps, config.burst)).build();
+    Ok(Connection { client, server, namespace })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Validate as _;
+
+    #[tokio::test]
+    async fn a_wrong_kubeconfig_is_named() {
+        let config = ClientConfig { kubeconfig: Some("/nowhere/config".into()), ..Default::default() };
+        let error = connect(&config, "test/0").await.err().expect("no such file");
+        assert_eq!(error.to_string(), "cannot use the kubeconfig /nowhere/config");
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        let wrong = ClientConfig { qps: f64::NAN, timeout: Duration::default(), ..Default::default() };
+        let mut problems = Problems::default();
+        wrong.validate(&mut problems);
+        let no_burst = ClientConfig { burst: 0, ..Default::default() };
+        no_burst.validate(&mut problems);
+        ClientConfig { qps: 0.0, burst: 0, ..Default::default() }.validate(&mut problems);
+        assert_eq!(problems.into_keys(), ["qps", "timeout", "burst"]);
+    }
+}
