@@ -1,3 +1,5 @@
 //! The embedded cluster and the simulated world that the demo runs the three programs in.
 
+pub mod random;
 pub mod wan;
+pub mod world;

@@ -33,18 +33,10 @@ pub fn node_of_public(address: IpAddr) -> Option<usize> {
 }
 
 fn numbered(base: u8, node: usize) -> Ipv4Addr {
-    assert!(
-        node < MAX_NODES,
-        "node {node} has no address: {MAX_NODES} is the most that 127.0.0.0/8 is divided into"
-    );
+    assert!(node < MAX_NODES, "node {node} has no address: {MAX_NODES} is the most that 127.0.0.0/8 is divided into");
     let host = node % HOSTS;
     // The asserts above and the division keep all three within a byte.
-    Ipv4Addr::new(
-        127,
-        base + (node / HOSTS) as u8,
-        (host / 255) as u8,
-        (host % 255 + 1) as u8,
-    )
+    Ipv4Addr::new(127, base + (node / HOSTS) as u8, (host / 255) as u8, (host % 255 + 1) as u8)
 }
 
 fn index(base: u8, address: IpAddr) -> Option<usize> {
@@ -82,10 +74,7 @@ pub fn raise_open_files(files: u64) -> io::Result<()> {
             "{files} open files are needed, but the hard limit is {maximum}; raise it with `ulimit -Hn`"
         )));
     }
-    let raised = Rlimit {
-        current: limit.maximum.or(Some(files)),
-        maximum: limit.maximum,
-    };
+    let raised = Rlimit { current: limit.maximum.or(Some(files)), maximum: limit.maximum };
     setrlimit(Resource::Nofile, raised).map_err(io::Error::from)
 }
 
@@ -113,19 +102,9 @@ mod tests {
 
     #[test]
     fn foreign_addresses_belong_to_no_node() {
-        for foreign in [
-            "127.0.0.1",
-            "10.64.0.1",
-            "127.64.0.0",
-            "127.64.255.1",
-            "::1",
-        ] {
+        for foreign in ["127.0.0.1", "10.64.0.1", "127.64.0.0", "127.64.255.1", "::1"] {
             let foreign = foreign.parse().unwrap();
-            assert_eq!(
-                (node_of_private(foreign), node_of_public(foreign)),
-                (None, None),
-                "{foreign}"
-            );
+            assert_eq!((node_of_private(foreign), node_of_public(foreign)), (None, None), "{foreign}");
         }
     }
 

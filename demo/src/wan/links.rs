@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::RngCore;
 use tokio::sync::watch;
+
+use crate::random::Random;
 
 /// One direction between two nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -26,11 +26,7 @@ pub struct Link {
 #[allow(missing_docs)]
 pub enum LinksError {
     #[error("the delay matrix has {found} values; {nodes} nodes need {expected}")]
-    NotSquare {
-        nodes: usize,
-        expected: usize,
-        found: usize,
-    },
+    NotSquare { nodes: usize, expected: usize, found: usize },
     #[error("there is no node {node}; the network has {nodes}")]
     NoNode { node: usize, nodes: usize },
     #[error("a loss of {0} is no share; expected 0 to 1")]
@@ -71,11 +67,7 @@ impl Table {
         }
         let delay_us = self.delay_us[from * nodes + to];
         let jitter_us = u64::from(delay_us) * u64::from(self.jitter_permille) / 1000;
-        Link {
-            delay_us,
-            jitter_us: jitter_us.min(u64::from(u32::MAX)) as u32,
-            ..Link::default()
-        }
+        Link { delay_us, jitter_us: jitter_us.min(u64::from(u32::MAX)) as u32, ..Link::default() }
     }
 
     fn is_cut(&self, link: &Link, from: usize, to: usize) -> bool {
@@ -86,30 +78,13 @@ impl Table {
 impl Links {
     /// A network of `nodes` nodes with these one-way delays (row-major, row = from, microseconds); every pair's jitter is up to
     /// `jitter_permille` thousandths of its delay.
-    pub fn new(
-        nodes: usize,
-        delay_us: Vec<u32>,
-        jitter_permille: u32,
-    ) -> Result<Links, LinksError> {
+    pub fn new(nodes: usize, delay_us: Vec<u32>, jitter_permille: u32) -> Result<Links, LinksError> {
         let expected = nodes * nodes;
         if delay_us.len() != expected {
-            return Err(LinksError::NotSquare {
-                nodes,
-                expected,
-                found: delay_us.len(),
-            });
+            return Err(LinksError::NotSquare { nodes, expected, found: delay_us.len() });
         }
-        let table = Table {
-            delay_us,
-            unusual: HashMap::new(),
-            down: vec![false; nodes],
-            jitter_permille,
-        };
-        Ok(Links {
-            nodes,
-            table: RwLock::new(table),
-            changed: watch::Sender::new(0),
-        })
+        let table = Table { delay_us, unusual: HashMap::new(), down: vec![false; nodes], jitter_permille };
+        Ok(Links { nodes, table: RwLock::new(table), changed: watch::Sender::new(0) })
     }
 
     /// Number of nodes.
@@ -129,23 +104,13 @@ impl Links {
     }
 
     /// Changes both directions between two nodes; each keeps what `change` leaves alone.
-    pub fn set_pair(
-        &self,
-        a: usize,
-        b: usize,
-        change: impl Fn(&mut Link),
-    ) -> Result<(), LinksError> {
+    pub fn set_pair(&self, a: usize, b: usize, change: impl Fn(&mut Link)) -> Result<(), LinksError> {
         self.set_link(a, b, &change)?;
         self.set_link(b, a, &change)
     }
 
     /// Changes one direction.
-    pub fn set_link(
-        &self,
-        from: usize,
-        to: usize,
-        change: impl Fn(&mut Link),
-    ) -> Result<(), LinksError> {
+    pub fn set_link(&self, from: usize, to: usize, change: impl Fn(&mut Link)) -> Result<(), LinksError> {
         let mut link = self.link(from, to)?;
         change(&mut link);
         if !(0.0..=1.0).contains(&link.loss) {
@@ -168,12 +133,7 @@ impl Links {
         if a == b {
             return Ok(0);
         }
-        Ok(self.read(|table| {
-            table
-                .link(self.nodes, a, b)
-                .delay_us
-                .saturating_add(table.link(self.nodes, b, a).delay_us)
-        }))
+        Ok(self.read(|table| table.link(self.nodes, a, b).delay_us.saturating_add(table.link(self.nodes, b, a).delay_us)))
     }
 
     /// Whether packets pass from one node to the other.
@@ -183,7 +143,7 @@ impl Links {
     }
 
     /// Draws what becomes of one packet. Both indexes must be within the network.
-    pub(super) fn draw(&self, from: usize, to: usize, random: &mut Xoshiro256PlusPlus) -> Passage {
+    pub(super) fn draw(&self, from: usize, to: usize, random: &mut Random) -> Passage {
         let (link, cut) = self.read(|table| {
             let link = table.link(self.nodes, from, to);
             (link, table.is_cut(&link, from, to))
@@ -191,13 +151,13 @@ impl Links {
         if cut {
             return Passage::Cut;
         }
-        // 53 random bits are a double in 0..1; no draw where nothing depends on it keeps seeds comparable.
-        if link.loss > 0.0 && ((random.next_u64() >> 11) as f64) < link.loss * (1u64 << 53) as f64 {
+        // No draw where nothing depends on it keeps seeds comparable.
+        if link.loss > 0.0 && random.share() < link.loss {
             return Passage::Lost;
         }
         let jitter_us = match link.jitter_us {
             0 => 0,
-            most => random.next_u64() % (u64::from(most) + 1),
+            most => random.below(u64::from(most) + 1),
         };
         Passage::After(Duration::from_micros(u64::from(link.delay_us) + jitter_us))
     }
@@ -206,20 +166,11 @@ impl Links {
     pub(super) async fn up(&self, from: usize, to: usize) {
         let mut changes = self.changed.subscribe();
         // The sender lives in self, so waiting cannot fail.
-        let _ = changes
-            .wait_for(|_| self.is_up(from, to).unwrap_or(false))
-            .await;
+        let _ = changes.wait_for(|_| self.is_up(from, to).unwrap_or(false)).await;
     }
 
     fn check_node(&self, node: usize) -> Result<(), LinksError> {
-        if node < self.nodes {
-            Ok(())
-        } else {
-            Err(LinksError::NoNode {
-                node,
-                nodes: self.nodes,
-            })
-        }
+        if node < self.nodes { Ok(()) } else { Err(LinksError::NoNode { node, nodes: self.nodes }) }
     }
 
     fn read<T>(&self, read: impl FnOnce(&Table) -> T) -> T {
@@ -235,8 +186,6 @@ impl Links {
 
 #[cfg(test)]
 mod tests {
-    use rand_xoshiro::rand_core::SeedableRng;
-
     use super::*;
 
     fn network() -> Links {
@@ -244,10 +193,8 @@ mod tests {
     }
 
     fn draws(links: &Links, from: usize, to: usize, seed: u64) -> Vec<Passage> {
-        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-        (0..1000)
-            .map(|_| links.draw(from, to, &mut random))
-            .collect()
+        let mut random = Random::new(seed);
+        (0..1000).map(|_| links.draw(from, to, &mut random)).collect()
     }
 
     #[test]
@@ -285,18 +232,12 @@ mod tests {
         let links = network();
         let lost = |loss: f64| {
             links.set_pair(0, 2, |link| link.loss = loss).unwrap();
-            draws(&links, 0, 2, 1)
-                .iter()
-                .filter(|passage| **passage == Passage::Lost)
-                .count()
+            draws(&links, 0, 2, 1).iter().filter(|passage| **passage == Passage::Lost).count()
         };
         assert_eq!(lost(0.0), 0);
         assert_eq!(lost(1.0), 1000);
         assert!((250..350).contains(&lost(0.3)), "{}", lost(0.3));
-        assert_eq!(
-            links.set_pair(0, 2, |link| link.loss = 1.5),
-            Err(LinksError::Loss(1.5))
-        );
+        assert_eq!(links.set_pair(0, 2, |link| link.loss = 1.5), Err(LinksError::Loss(1.5)));
     }
 
     #[tokio::test]
@@ -310,21 +251,11 @@ mod tests {
             links.set_node_down(1, false).unwrap();
         });
         links.set_link(0, 1, |link| link.cut = true).unwrap();
-        assert_eq!(
-            (links.is_up(0, 1), links.is_up(1, 0)),
-            (Ok(false), Ok(true))
-        );
+        assert_eq!((links.is_up(0, 1), links.is_up(1, 0)), (Ok(false), Ok(true)));
     }
 
     #[test]
     fn a_matrix_of_another_size_is_refused() {
-        assert_eq!(
-            Links::new(2, vec![0; 3], 0).unwrap_err(),
-            LinksError::NotSquare {
-                nodes: 2,
-                expected: 4,
-                found: 3
-            }
-        );
+        assert_eq!(Links::new(2, vec![0; 3], 0).unwrap_err(), LinksError::NotSquare { nodes: 2, expected: 4, found: 3 });
     }
 }

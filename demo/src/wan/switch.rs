@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::SeedableRng;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
+
+use crate::random::Random;
 
 use super::links::Links;
 use super::timer::Timer;
@@ -100,16 +100,8 @@ impl Counts {
 }
 
 enum Command {
-    Listen {
-        node: usize,
-        port: u16,
-        reply: oneshot::Sender<Result<(), SwitchError>>,
-    },
-    Close {
-        node: usize,
-        port: u16,
-        reply: oneshot::Sender<()>,
-    },
+    Listen { node: usize, port: u16, reply: oneshot::Sender<Result<(), SwitchError>> },
+    Close { node: usize, port: u16, reply: oneshot::Sender<()> },
 }
 
 /// What everything on the switch's thread uses.
@@ -117,7 +109,7 @@ pub(super) struct Shared {
     pub links: Arc<Links>,
     pub counts: Arc<Counts>,
     pub timer: Timer<udp::Datagram>,
-    pub random: RefCell<Xoshiro256PlusPlus>,
+    pub random: RefCell<Random>,
 }
 
 impl Switch {
@@ -135,10 +127,7 @@ impl Switch {
         let thread = std::thread::Builder::new()
             .name("wan".to_owned())
             .spawn(move || {
-                let runtime = match tokio::runtime::Builder::new_current_thread()
-                    .enable_io()
-                    .build()
-                {
+                let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
                     Ok(runtime) => runtime,
                     Err(error) => {
                         let _ = ready_sender.send(Err(SwitchError::Machine(error)));
@@ -146,21 +135,10 @@ impl Switch {
                     }
                 };
                 let local = LocalSet::new();
-                runtime.block_on(local.run_until(serve(
-                    thread_links,
-                    thread_counts,
-                    options,
-                    receiver,
-                    ready_sender,
-                )));
+                runtime.block_on(local.run_until(serve(thread_links, thread_counts, options, receiver, ready_sender)));
             })
             .map_err(SwitchError::Machine)?;
-        let switch = Switch {
-            links,
-            counts,
-            commands: Some(commands),
-            thread: Some(thread),
-        };
+        let switch = Switch { links, counts, commands: Some(commands), thread: Some(thread) };
         ready.await.map_err(|_| SwitchError::Stopped)??;
         Ok(switch)
     }
@@ -216,8 +194,7 @@ async fn serve(
     let set_up = || -> Result<_, SwitchError> {
         let timer = Timer::new().map_err(SwitchError::Machine)?;
         let sockets = match options.echo_port {
-            Some(port) => udp::bind(nodes, port)
-                .map_err(|(address, source)| SwitchError::Bind { address, source })?,
+            Some(port) => udp::bind(nodes, port).map_err(|(address, source)| SwitchError::Bind { address, source })?,
             None => Vec::new(),
         };
         Ok((timer, sockets))
@@ -229,31 +206,18 @@ async fn serve(
             return;
         }
     };
-    let random = RefCell::new(Xoshiro256PlusPlus::seed_from_u64(options.seed));
-    let shared = Rc::new(Shared {
-        links,
-        counts,
-        timer,
-        random,
-    });
+    let random = RefCell::new(Random::new(options.seed));
+    let shared = Rc::new(Shared { links, counts, timer, random });
     let sockets = Rc::new(sockets);
     if let Some(port) = options.echo_port {
         let scratch = Rc::new(RefCell::new(vec![0; 65_536]));
         for node in 0..nodes {
-            tokio::task::spawn_local(udp::receive(
-                shared.clone(),
-                sockets.clone(),
-                port,
-                node,
-                scratch.clone(),
-            ));
+            tokio::task::spawn_local(udp::receive(shared.clone(), sockets.clone(), port, node, scratch.clone()));
         }
     }
     let (timer_shared, port) = (shared.clone(), options.echo_port.unwrap_or_default());
     tokio::task::spawn_local(async move {
-        let served = timer_shared.timer.run(|datagram, lateness| {
-            udp::deliver(&timer_shared, &sockets, port, datagram, lateness)
-        });
+        let served = timer_shared.timer.run(|datagram, lateness| udp::deliver(&timer_shared, &sockets, port, datagram, lateness));
         if let Err(error) = served.await {
             tracing::error!(%error, "WAN timer failed");
         }
@@ -316,21 +280,15 @@ mod tests {
         delay_us[first * nodes + first + 1] = 3000;
         delay_us[(first + 1) * nodes + first] = 2000;
         let links = Arc::new(Links::new(nodes, delay_us, 0).unwrap());
-        Switch::start(links, Options { echo_port, seed: 1 })
-            .await
-            .unwrap()
+        Switch::start(links, Options { echo_port, seed: 1 }).await.unwrap()
     }
 
     async fn within<F: Future>(future: F) -> F::Output {
-        tokio::time::timeout(BOUND, future)
-            .await
-            .expect("nothing happened within the bound")
+        tokio::time::timeout(BOUND, future).await.expect("nothing happened within the bound")
     }
 
     async fn agent(node: usize, port: u16) -> UdpSocket {
-        UdpSocket::bind((address::private(node), port))
-            .await
-            .unwrap()
+        UdpSocket::bind((address::private(node), port)).await.unwrap()
     }
 
     async fn connect(from: usize, to: usize, port: u16) -> io::Result<TcpStream> {
@@ -354,22 +312,14 @@ mod tests {
         let switch = start(0, Some(30_101)).await;
         let (a, b) = (agent(0, 30_101).await, agent(1, 30_101).await);
         let start = Instant::now();
-        a.send_to(b"ping", (address::public(1), 30_101))
-            .await
-            .unwrap();
+        a.send_to(b"ping", (address::public(1), 30_101)).await.unwrap();
         let mut buffer = [0; 16];
         let (length, source) = within(b.recv_from(&mut buffer)).await.unwrap();
-        assert_eq!(
-            (&buffer[..length], source),
-            (&b"ping"[..], (address::public(0), 30_101).into_socket())
-        );
+        assert_eq!((&buffer[..length], source), (&b"ping"[..], (address::public(0), 30_101).into_socket()));
         assert!(start.elapsed() >= Duration::from_micros(3000));
         b.send_to(b"pong", source).await.unwrap();
         let (length, source) = within(a.recv_from(&mut buffer)).await.unwrap();
-        assert_eq!(
-            (&buffer[..length], source),
-            (&b"pong"[..], (address::public(1), 30_101).into_socket())
-        );
+        assert_eq!((&buffer[..length], source), (&b"pong"[..], (address::public(1), 30_101).into_socket()));
         assert!(start.elapsed() >= Duration::from_micros(5000));
         assert_eq!(switch.counts().udp_delivered.load(Relaxed), 2);
     }
@@ -379,9 +329,7 @@ mod tests {
         let switch = start(2, Some(30_102)).await;
         let (a, b) = (agent(2, 30_102).await, agent(3, 30_102).await);
         switch.links().set_node_down(3, true).unwrap();
-        a.send_to(b"one", (address::public(3), 30_102))
-            .await
-            .unwrap();
+        a.send_to(b"one", (address::public(3), 30_102)).await.unwrap();
         within(async {
             while switch.counts().udp_cut.load(Relaxed) == 0 {
                 tokio::task::yield_now().await;
@@ -389,9 +337,7 @@ mod tests {
         })
         .await;
         switch.links().set_node_down(3, false).unwrap();
-        a.send_to(b"two", (address::public(3), 30_102))
-            .await
-            .unwrap();
+        a.send_to(b"two", (address::public(3), 30_102)).await.unwrap();
         let mut buffer = [0; 16];
         let (length, _) = within(b.recv_from(&mut buffer)).await.unwrap();
         assert_eq!(&buffer[..length], b"two");
@@ -401,10 +347,7 @@ mod tests {
     async fn datagrams_from_no_node_are_dropped() {
         let switch = start(4, Some(30_103)).await;
         let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        stranger
-            .send_to(b"x", (address::public(5), 30_103))
-            .await
-            .unwrap();
+        stranger.send_to(b"x", (address::public(5), 30_103)).await.unwrap();
         within(async {
             while switch.counts().udp_stray.load(Relaxed) == 0 {
                 tokio::task::yield_now().await;
@@ -418,9 +361,7 @@ mod tests {
         let switch = start(6, None).await;
         switch.listen_tcp(7, 30_104).await.unwrap();
         switch.listen_tcp(7, 30_104).await.unwrap();
-        let server = tokio::net::TcpListener::bind((address::private(7), 30_104))
-            .await
-            .unwrap();
+        let server = tokio::net::TcpListener::bind((address::private(7), 30_104)).await.unwrap();
         let sent: Vec<u8> = (0..300_000u32).map(|index| index as u8).collect();
         let echo = async {
             let (mut stream, source) = server.accept().await.unwrap();
@@ -445,11 +386,7 @@ mod tests {
         let (_, received) = within(async { tokio::join!(echo, client) }).await;
         assert!(received == sent, "{} bytes came back", received.len());
         // The handshake's round trip and the request's own.
-        assert!(
-            start.elapsed() >= Duration::from_micros(10_000),
-            "{:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() >= Duration::from_micros(10_000), "{:?}", start.elapsed());
         assert_eq!(switch.counts().tcp_bytes.load(Relaxed), 600_000);
     }
 
@@ -468,34 +405,17 @@ mod tests {
         let switch = start(10, None).await;
         switch.listen_tcp(11, 30_106).await.unwrap();
         switch.close_tcp(11, 30_106).await.unwrap();
-        assert_eq!(
-            connect(10, 11, 30_106).await.unwrap_err().kind(),
-            io::ErrorKind::ConnectionRefused
-        );
+        assert_eq!(connect(10, 11, 30_106).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         switch.listen_tcp(11, 30_106).await.unwrap();
         drop(switch);
-        assert_eq!(
-            connect(10, 11, 30_106).await.unwrap_err().kind(),
-            io::ErrorKind::ConnectionRefused
-        );
+        assert_eq!(connect(10, 11, 30_106).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[tokio::test]
     async fn a_taken_address_is_named() {
-        let _taken = UdpSocket::bind((address::public(13), 30_107))
-            .await
-            .unwrap();
+        let _taken = UdpSocket::bind((address::public(13), 30_107)).await.unwrap();
         let links = Arc::new(Links::new(14, vec![0; 196], 0).unwrap());
-        let error = Switch::start(
-            links,
-            Options {
-                echo_port: Some(30_107),
-                seed: 1,
-            },
-        )
-        .await
-        .err()
-        .unwrap();
+        let error = Switch::start(links, Options { echo_port: Some(30_107), seed: 1 }).await.err().unwrap();
         assert_eq!(error.to_string(), "the WAN cannot bind 127.128.0.14:30107");
     }
 
@@ -503,25 +423,13 @@ mod tests {
     async fn streams_wait_behind_a_cut() {
         let switch = start(14, None).await;
         switch.listen_tcp(15, 30_108).await.unwrap();
-        let server = tokio::net::TcpListener::bind((address::private(15), 30_108))
-            .await
-            .unwrap();
-        switch
-            .links()
-            .set_pair(14, 15, |link| link.cut = true)
-            .unwrap();
+        let server = tokio::net::TcpListener::bind((address::private(15), 30_108)).await.unwrap();
+        switch.links().set_pair(14, 15, |link| link.cut = true).unwrap();
         let mut stream = connect(14, 15, 30_108).await.unwrap();
         stream.write_all(b"x").await.unwrap();
         // It must not arrive; 20 ms are four round trips.
-        assert!(
-            tokio::time::timeout(Duration::from_millis(20), server.accept())
-                .await
-                .is_err()
-        );
-        switch
-            .links()
-            .set_pair(14, 15, |link| link.cut = false)
-            .unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(20), server.accept()).await.is_err());
+        switch.links().set_pair(14, 15, |link| link.cut = false).unwrap();
         let (mut accepted, _) = within(server.accept()).await.unwrap();
         let mut buffer = [0; 1];
         within(accepted.read_exact(&mut buffer)).await.unwrap();

@@ -34,17 +34,12 @@ pub(super) async fn accept(shared: Rc<Shared>, listener: TcpListener, to: usize,
             Err(error) => {
                 // Out of files, mostly: they come back, while giving up would cut the node off.
                 tracing::warn!(node = to, port, %error, "accepting on the WAN failed");
-                let _ = shared
-                    .timer
-                    .sleep_until(Instant::now() + Duration::from_millis(10))
-                    .await;
+                let _ = shared.timer.sleep_until(Instant::now() + Duration::from_millis(10)).await;
                 continue;
             }
         };
         let accepted = Instant::now();
-        let Some(from) =
-            address::node_of_private(source.ip()).filter(|from| *from < shared.links.len())
-        else {
+        let Some(from) = address::node_of_private(source.ip()).filter(|from| *from < shared.links.len()) else {
             // A client that forgot to bind its node's address would see no delay: better that it sees an error.
             shared.counts.tcp_stray.fetch_add(1, Relaxed);
             reset(&client);
@@ -60,24 +55,14 @@ pub(super) async fn accept(shared: Rc<Shared>, listener: TcpListener, to: usize,
     }
 }
 
-async fn splice(
-    shared: &Shared,
-    mut client: TcpStream,
-    from: usize,
-    to: usize,
-    port: u16,
-    accepted: Instant,
-) -> io::Result<()> {
+async fn splice(shared: &Shared, mut client: TcpStream, from: usize, to: usize, port: u16, accepted: Instant) -> io::Result<()> {
     let arrived = accepted + segment_delay(shared, from, to).await;
     shared.timer.sleep_until(arrived).await?;
     let mut server = match connect(from, to, port).await {
         Ok(server) => server,
         Err(error) => {
             shared.counts.tcp_refused.fetch_add(1, Relaxed);
-            shared
-                .timer
-                .sleep_until(arrived + segment_delay(shared, to, from).await)
-                .await?;
+            shared.timer.sleep_until(arrived + segment_delay(shared, to, from).await).await?;
             reset(&client);
             return Err(error);
         }
@@ -105,12 +90,7 @@ async fn connect(from: usize, to: usize, port: u16) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     // The server sees the client's public address, as it would without a switch.
     socket.bind(SocketAddrV4::new(address::public(from), 0).into())?;
-    socket
-        .connect(SocketAddr::from(SocketAddrV4::new(
-            address::private(to),
-            port,
-        )))
-        .await
+    socket.connect(SocketAddr::from(SocketAddrV4::new(address::private(to), port))).await
 }
 
 /// One direction: what the client sends before `not_before` counts as sent then.
@@ -122,10 +102,7 @@ async fn forward(
     not_before: Instant,
 ) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel(WINDOW_CHUNKS);
-    tokio::try_join!(
-        read(shared, source, sender, direction, not_before),
-        write(shared, target, receiver, direction)
-    )?;
+    tokio::try_join!(read(shared, source, sender, direction, not_before), write(shared, target, receiver, direction))?;
     Ok(())
 }
 
@@ -175,10 +152,7 @@ async fn write(
         };
         shared.counts.late(deadline.elapsed());
         target.write_all(&chunk).await?;
-        shared
-            .counts
-            .tcp_bytes
-            .fetch_add(chunk.len() as u64, Relaxed);
+        shared.counts.tcp_bytes.fetch_add(chunk.len() as u64, Relaxed);
     }
     Ok(())
 }
@@ -194,10 +168,7 @@ async fn segment_delay(shared: &Shared, from: usize, to: usize) -> Duration {
             // A link that loses everything would spin here; TCP gives up on it as on a cut one.
             Passage::Lost if timeouts < 16 * RETRANSMISSION => timeouts += RETRANSMISSION,
             Passage::Lost => {
-                let _ = shared
-                    .timer
-                    .sleep_until(Instant::now() + RETRANSMISSION)
-                    .await;
+                let _ = shared.timer.sleep_until(Instant::now() + RETRANSMISSION).await;
             }
             Passage::Cut => shared.links.up(from, to).await,
         }

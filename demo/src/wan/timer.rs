@@ -11,10 +11,7 @@ use std::os::fd::OwnedFd;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -50,22 +47,10 @@ struct Entry<T> {
 impl<T> Timer<T> {
     /// Needs a tokio runtime around it.
     pub fn new() -> io::Result<Timer<T>> {
-        let fd = timerfd_create(
-            TimerfdClockId::Monotonic,
-            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
-        )?;
-        #[expect(
-            deprecated,
-            reason = "its replacement is unsafe for types whose descriptor may change; an OwnedFd's cannot"
-        )]
+        let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        #[expect(deprecated, reason = "its replacement is unsafe for types whose descriptor may change; an OwnedFd's cannot")]
         let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
-        Ok(Timer {
-            fd,
-            heap: RefCell::default(),
-            sequence: Cell::new(0),
-            armed: Cell::new(None),
-            lead_ns: Cell::new(0),
-        })
+        Ok(Timer { fd, heap: RefCell::default(), sequence: Cell::new(0), armed: Cell::new(None), lead_ns: Cell::new(0) })
     }
 
     /// Hands `item` to [`Timer::run`]'s `deliver` at the deadline, never before.
@@ -109,11 +94,7 @@ impl<T> Timer<T> {
                     Due::Item(item) => deliver(item, now - entry.deadline),
                 }
             }
-            let next = self
-                .heap
-                .borrow()
-                .peek()
-                .map(|Reverse(entry)| entry.deadline);
+            let next = self.heap.borrow().peek().map(|Reverse(entry)| entry.deadline);
             if let Some(next) = next {
                 self.arm(next)?;
             }
@@ -123,11 +104,8 @@ impl<T> Timer<T> {
     fn learn_lead(&self) {
         if let Some(armed) = self.armed.take() {
             let lead_ns = self.lead_ns.get();
-            let next_ns = if armed.elapsed() > Duration::from_nanos(lead_ns) {
-                lead_ns + LEAD_STEP_NS
-            } else {
-                lead_ns.saturating_sub(LEAD_STEP_NS)
-            };
+            let next_ns =
+                if armed.elapsed() > Duration::from_nanos(lead_ns) { lead_ns + LEAD_STEP_NS } else { lead_ns.saturating_sub(LEAD_STEP_NS) };
             self.lead_ns.set(next_ns.min(LEAD_MOST_NS));
         }
     }
@@ -135,11 +113,7 @@ impl<T> Timer<T> {
     /// The time now, or, where the first deadline is within the lead, as soon as it has come.
     fn spin_to_first(&self) -> Instant {
         let mut now = Instant::now();
-        let first = self
-            .heap
-            .borrow()
-            .peek()
-            .map(|Reverse(entry)| entry.deadline);
+        let first = self.heap.borrow().peek().map(|Reverse(entry)| entry.deadline);
         if let Some(first) = first
             && first.saturating_duration_since(now) <= Duration::from_nanos(self.lead_ns.get())
         {
@@ -155,46 +129,25 @@ impl<T> Timer<T> {
         let sequence = self.sequence.get();
         self.sequence.set(sequence + 1);
         let mut heap = self.heap.borrow_mut();
-        let is_first = heap
-            .peek()
-            .is_none_or(|Reverse(first)| deadline < first.deadline);
-        heap.push(Reverse(Entry {
-            deadline,
-            sequence,
-            due,
-        }));
+        let is_first = heap.peek().is_none_or(|Reverse(first)| deadline < first.deadline);
+        heap.push(Reverse(Entry { deadline, sequence, due }));
         drop(heap);
         if is_first { self.arm(deadline) } else { Ok(()) }
     }
 
     fn pop_due(&self, now: Instant) -> Option<Entry<T>> {
         let mut heap = self.heap.borrow_mut();
-        if heap
-            .peek()
-            .is_some_and(|Reverse(first)| first.deadline <= now)
-        {
-            heap.pop().map(|Reverse(entry)| entry)
-        } else {
-            None
-        }
+        if heap.peek().is_some_and(|Reverse(first)| first.deadline <= now) { heap.pop().map(|Reverse(entry)| entry) } else { None }
     }
 
     fn arm(&self, deadline: Instant) -> io::Result<()> {
         let now = Instant::now();
         let lead = Duration::from_nanos(self.lead_ns.get());
         // Zero would disarm the timer.
-        let left = (deadline.saturating_duration_since(now))
-            .saturating_sub(lead)
-            .max(Duration::from_nanos(1));
+        let left = (deadline.saturating_duration_since(now)).saturating_sub(lead).max(Duration::from_nanos(1));
         self.armed.set(Some(now + left));
         let it_value = Timespec::try_from(left).map_err(io::Error::other)?;
-        let once = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value,
-        };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
         timerfd_settime(self.fd.get_ref(), TimerfdTimerFlags::empty(), &once)?;
         Ok(())
     }
@@ -230,9 +183,7 @@ mod tests {
         let start = Instant::now();
         let offsets_us = [900, 100, 300, 0, 300, 50_000];
         for (index, offset_us) in offsets_us.into_iter().enumerate() {
-            timer
-                .push(start + Duration::from_micros(offset_us), index)
-                .unwrap();
+            timer.push(start + Duration::from_micros(offset_us), index).unwrap();
         }
         let delivered = RefCell::new(Vec::new());
         let serve = timer.run(|index, lateness| {

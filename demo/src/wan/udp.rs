@@ -36,13 +36,7 @@ pub(super) fn bind(nodes: usize, port: u16) -> Result<Vec<UdpSocket>, (SocketAdd
 }
 
 /// Takes in what is sent to one node, for ever.
-pub(super) async fn receive(
-    shared: Rc<Shared>,
-    sockets: Rc<Vec<UdpSocket>>,
-    port: u16,
-    to: usize,
-    scratch: Rc<RefCell<Vec<u8>>>,
-) {
+pub(super) async fn receive(shared: Rc<Shared>, sockets: Rc<Vec<UdpSocket>>, port: u16, to: usize, scratch: Rc<RefCell<Vec<u8>>>) {
     let socket = &sockets[to];
     loop {
         if let Err(error) = socket.readable().await {
@@ -54,8 +48,7 @@ pub(super) async fn receive(
         while let Ok((length, source)) = socket.try_recv_from(&mut scratch) {
             let now = Instant::now();
             shared.counts.udp_received.fetch_add(1, Relaxed);
-            let from = address::node_of_private(source.ip())
-                .filter(|from| *from < sockets.len() && source.port() == port);
+            let from = address::node_of_private(source.ip()).filter(|from| *from < sockets.len() && source.port() == port);
             let Some(from) = from else {
                 shared.counts.udp_stray.fetch_add(1, Relaxed);
                 continue;
@@ -64,11 +57,7 @@ pub(super) async fn receive(
                 Passage::Lost => shared.counts.udp_lost.fetch_add(1, Relaxed),
                 Passage::Cut => shared.counts.udp_cut.fetch_add(1, Relaxed),
                 Passage::After(delay) => {
-                    let datagram = Datagram {
-                        from,
-                        to,
-                        data: scratch[..length].into(),
-                    };
+                    let datagram = Datagram { from, to, data: scratch[..length].into() };
                     if let Err(error) = shared.timer.push(now + delay, datagram) {
                         tracing::error!(%error, "WAN timer failed");
                         return;
@@ -81,13 +70,7 @@ pub(super) async fn receive(
 }
 
 /// Hands out one datagram whose time has come.
-pub(super) fn deliver(
-    shared: &Shared,
-    sockets: &[UdpSocket],
-    port: u16,
-    datagram: Datagram,
-    lateness: Duration,
-) {
+pub(super) fn deliver(shared: &Shared, sockets: &[UdpSocket], port: u16, datagram: Datagram, lateness: Duration) {
     let target = SocketAddrV4::new(address::private(datagram.to), port);
     // A full socket buffer is a full router queue: the datagram is gone, and counted.
     match sockets[datagram.from].try_send_to(&datagram.data, target.into()) {
