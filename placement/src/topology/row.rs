@@ -180,11 +180,12 @@ impl RowData {
 
     /// Measured cells by rising index, the node itself among them.
     pub fn iter(&self) -> impl Iterator<Item = (NodeIx, Cell)> + '_ {
-        let (dense, sparse): (&[Option<Arc<Chunk>>], &[(u32, Cell)]) = match &self.cells {
-            Cells::Dense(chunks) => (chunks, &[]),
-            Cells::Sparse(cells) => (&[], cells),
+        let (dense, sparse) = match &self.cells {
+            Cells::Dense(chunks) => (chunks.as_slice(), Default::default()),
+            Cells::Sparse(cells) => (Default::default(), cells.as_slice()),
         };
-        let dense = dense.iter().enumerate().filter_map(|(number, chunk)| Some((number, chunk.as_deref()?))).flat_map(|(number, chunk)| {
+        let chunks = dense.iter().enumerate().filter_map(|(number, chunk)| Some((number, chunk.as_deref()?)));
+        let dense = chunks.flat_map(|(number, chunk)| {
             (0..CHUNK).filter_map(move |i| Some((NodeIx((number * CHUNK + i) as u32), chunk.get(i).measured()?)))
         });
         dense.chain(sparse.iter().map(|&(ix, cell)| (NodeIx(ix), cell)))
