@@ -8,9 +8,11 @@ pub mod backoff;
 pub mod client;
 pub mod config;
 pub mod http_error;
+pub mod metrics;
 pub mod program;
 pub mod serve;
 pub mod shutdown;
+pub mod watches;
 
 #[cfg(test)]
 mod mock_api;
