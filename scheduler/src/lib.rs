@@ -1,3 +1,4 @@
 //! edge-scheduler: binds pods of its `schedulerName` within their delay bounds, and serves the topology they are judged by.
 
 pub mod queue;
+pub mod topology;

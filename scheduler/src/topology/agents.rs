@@ -1,0 +1,285 @@
+//! The rows that agents report, by epoch and sequence, and what each agent is asked to do. Pure: time is a parameter.
+//!
+//! A row belongs to one run of an agent (its epoch). Within it, a delta applies only on top of the sequence before; whatever does not fit is answered
+//! with `needFull`, so that a service that restarted, or missed one report, is whole again after the next.
+
+use super::probe_plan;
+use super::validation::{ReportError, validate};
+use api::protocol::{AgentPeer, DeviceReport, PairReport, Peers, Report, ReportAck};
+use placement::topology::{Kind, PairStat};
+use placement::units::{Micros, Span, Timestamp};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Fewer samples are no measurement yet.
+const MIN_SAMPLES: u16 = 5;
+/// An agent of a lower epoch is taken for a late report of its predecessor, unless the successor has been silent this long (a clock set back).
+const EPOCH_TAKEOVER: Span = Span(60_000);
+
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Time between two probes of a pair while the cluster is small.
+    pub probe_interval: Duration,
+    /// Probes a second that one agent may send.
+    pub max_probes_per_second: f64,
+    /// A probe unanswered for this long is lost.
+    pub probe_timeout: Duration,
+    /// How long to wait for agents after the start before judging by what is there.
+    pub grace: Span,
+    /// Off: agents are told to probe nobody (the topology comes from elsewhere), and only their devices count.
+    pub probing: bool,
+}
+
+/// What the service needs to know of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    pub addresses: Vec<IpAddr>,
+    /// An agent is expected to report from it.
+    pub ready: bool,
+}
+
+/// One direction of a pair has new figures; `None`: it is no longer reported.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairChange {
+    pub from: String,
+    pub to: String,
+    pub stat: Option<PairStat>,
+}
+
+/// What a report led to.
+#[derive(Debug, Default, PartialEq)]
+pub struct Accepted {
+    pub need_full: bool,
+    pub also_probe: Vec<String>,
+    pub changes: Vec<PairChange>,
+    pub devices_changed: bool,
+}
+
+impl Accepted {
+    pub fn ack(&self) -> ReportAck {
+        ReportAck { need_full: self.need_full, also_probe: self.also_probe.clone() }
+    }
+}
+
+struct Row {
+    epoch: u64,
+    sequence: u64,
+    echo: Option<SocketAddr>,
+    devices: Option<DeviceReport>,
+    stats: HashMap<String, PairStat>,
+    last: Timestamp,
+    /// Has told something about a pair, or had nobody to probe.
+    measured: bool,
+}
+
+/// Nodes and the rows of their agents.
+pub struct Agents {
+    settings: Settings,
+    started: Timestamp,
+    nodes: BTreeMap<String, NodeFacts>,
+    rows: HashMap<String, Row>,
+    /// Target of failing probes -> who can't reach it.
+    failing: HashMap<String, BTreeSet<String>>,
+    generation: u64,
+}
+
+impl Agents {
+    pub fn new(settings: Settings, started: Timestamp) -> Agents {
+        Agents { settings, started, nodes: BTreeMap::new(), rows: HashMap::new(), failing: HashMap::new(), generation: 1 }
+    }
+
+    /// Grows whenever [`Agents::peers`] would answer differently.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub fn apply_node(&mut self, name: &str, facts: NodeFacts) {
+        let old = self.nodes.insert(name.to_owned(), facts.clone());
+        if old.is_none_or(|old| old.addresses != facts.addresses) {
+            self.generation += 1;
+        }
+    }
+
+    /// Forgets the node, its row, and what others said of it.
+    pub fn delete_node(&mut self, name: &str) -> Vec<PairChange> {
+        if self.nodes.remove(name).is_none() {
+            return Vec::new();
+        }
+        self.generation += 1;
+        let mut changes = self.forget_row(name);
+        for (node, row) in &mut self.rows {
+            if row.stats.remove(name).is_some() {
+                changes.push(PairChange { from: node.clone(), to: name.to_owned(), stat: None });
+            }
+        }
+        self.failing.remove(name);
+        changes
+    }
+
+    pub fn knows(&self, node: &str) -> bool {
+        self.nodes.contains_key(node)
+    }
+
+    pub fn devices(&self, node: &str) -> Option<&DeviceReport> {
+        self.rows.get(node)?.devices.as_ref()
+    }
+
+    /// Nodes whose agent has reported since the start, with the time of its last report.
+    pub fn reporting(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.rows.iter().map(|(node, row)| (node.as_str(), row.last))
+    }
+
+    /// Takes a report whose caller was authenticated as the agent on `caller`.
+    pub fn accept(&mut self, report: Report, caller: &str, now: Timestamp) -> Result<Accepted, ReportError> {
+        validate(&report, caller)?;
+        let node = report.node.clone();
+        if !self.nodes.contains_key(&node) {
+            return Err(ReportError::UnknownNode { node });
+        }
+        let need_full = Accepted { need_full: true, ..Accepted::default() };
+        let mut changes = Vec::new();
+        match self.rows.get(&node) {
+            Some(row) if row.epoch == report.epoch => {
+                if report.sequence <= row.sequence {
+                    // Seen before: the answer was lost on its way.
+                    return Ok(Accepted { also_probe: self.also_probe(&node), ..Accepted::default() });
+                }
+                if !report.full && report.sequence != row.sequence + 1 {
+                    return Ok(need_full);
+                }
+            }
+            Some(row) if report.epoch < row.epoch && now.since(row.last) < EPOCH_TAKEOVER => return Ok(Accepted::default()),
+            _ if !report.full => return Ok(need_full),
+            Some(_) => changes = self.forget_row(&node),
+            None => {}
+        }
+        Ok(self.apply(report, changes, now))
+    }
+
+    fn apply(&mut self, report: Report, mut changes: Vec<PairChange>, now: Timestamp) -> Accepted {
+        let node = report.node;
+        let nobody = !self.settings.probing || !self.nodes.keys().any(|peer| *peer != node && probe_plan::probes(&node, peer));
+        let row = self.rows.entry(node.clone()).or_insert_with(|| Row {
+            epoch: report.epoch,
+            sequence: 0,
+            echo: None,
+            devices: None,
+            stats: HashMap::new(),
+            last: now,
+            measured: false,
+        });
+        row.sequence = report.sequence;
+        row.last = now;
+        row.measured |= nobody || report.pairs.iter().any(|pair| pair.failing || pair.samples >= MIN_SAMPLES);
+        if row.echo != report.echo {
+            row.echo = report.echo;
+            self.generation += 1;
+        }
+        let devices_changed = report.devices.is_some() && row.devices != report.devices;
+        if devices_changed {
+            row.devices = report.devices;
+        }
+        let pairs: &[PairReport] = if self.settings.probing { &report.pairs } else { &[] };
+        if report.full {
+            let named: BTreeSet<&str> = pairs.iter().map(|pair| pair.to.as_str()).collect();
+            let gone: Vec<String> = row.stats.keys().filter(|to| !named.contains(to.as_str())).cloned().collect();
+            for to in gone {
+                row.stats.remove(&to);
+                changes.push(PairChange { from: node.clone(), to, stat: None });
+            }
+            self.failing.retain(|target, by| {
+                if !named.contains(target.as_str()) {
+                    by.remove(&node);
+                }
+                !by.is_empty()
+            });
+        }
+        for pair in pairs.iter().filter(|pair| self.nodes.contains_key(&pair.to)) {
+            if pair.failing {
+                self.failing.entry(pair.to.clone()).or_default().insert(node.clone());
+            } else if let Some(by) = self.failing.get_mut(&pair.to) {
+                by.remove(&node);
+            }
+            // A window that has lost its samples says nothing new: the figures from before stand, and grow old.
+            let Some(stat) = stat(pair, now) else { continue };
+            if row.stats.insert(pair.to.clone(), stat) != Some(stat) {
+                changes.retain(|change| change.to != pair.to);
+                changes.push(PairChange { from: node.clone(), to: pair.to.clone(), stat: Some(stat) });
+            }
+        }
+        Accepted { need_full: false, also_probe: self.also_probe(&node), changes, devices_changed }
+    }
+
+    /// The peers of `node`'s agent; `None` when the node is not known.
+    pub fn peers(&self, node: &str) -> Option<Peers> {
+        self.nodes.get(node)?;
+        let peer = |(name, facts): (&String, &NodeFacts)| AgentPeer {
+            node: name.clone(),
+            address: self.rows.get(name).and_then(|row| row.echo).and_then(|echo| match echo.ip().is_unspecified() {
+                true => facts.addresses.first().map(|address| SocketAddr::new(*address, echo.port())),
+                false => Some(echo),
+            }),
+            probe: probe_plan::probes(node, name),
+        };
+        let peers = match self.settings.probing {
+            true => self.nodes.iter().filter(|(name, _)| *name != node).map(peer).collect(),
+            false => Vec::new(),
+        };
+        Some(Peers {
+            node: node.to_owned(),
+            generation: self.generation,
+            interval_ms: self.interval().as_millis() as u64,
+            timeout_ms: self.settings.probe_timeout.as_millis() as u64,
+            peers,
+        })
+    }
+
+    fn interval(&self) -> Duration {
+        probe_plan::interval(self.settings.probe_interval, self.nodes.len(), self.settings.max_probes_per_second)
+    }
+
+    /// Ready nodes whose agents have reported on their peers, and how many of them there are. A cluster without nodes is not known yet.
+    pub fn heard(&self) -> (u32, u32) {
+        let expected = self.nodes.iter().filter(|(_, facts)| facts.ready);
+        expected.fold((0, 0), |(heard, all), (name, _)| (heard + u32::from(self.rows.get(name).is_some_and(|row| row.measured)), all + 1))
+    }
+
+    /// Whether pods with bounds may be judged: every agent has reported, or the grace since the start is over.
+    pub fn warm(&self, now: Timestamp) -> bool {
+        let (heard, expected) = self.heard();
+        (expected > 0 && heard == expected) || now.since(self.started) >= self.settings.grace
+    }
+
+    /// Peers that `node` should probe out of turn, because the end whose turn it is cannot reach it.
+    fn also_probe(&self, node: &str) -> Vec<String> {
+        let by = self.failing.get(node).into_iter().flatten();
+        by.filter(|peer| !probe_plan::probes(node, peer)).cloned().collect()
+    }
+
+    fn forget_row(&mut self, node: &str) -> Vec<PairChange> {
+        self.failing.retain(|_, by| {
+            by.remove(node);
+            !by.is_empty()
+        });
+        let row = self.rows.remove(node);
+        let mut gone: Vec<String> = row.into_iter().flat_map(|row| row.stats.into_keys()).collect();
+        gone.sort_unstable();
+        gone.into_iter().map(|to| PairChange { from: node.to_owned(), to, stat: None }).collect()
+    }
+}
+
+fn stat(pair: &PairReport, now: Timestamp) -> Option<PairStat> {
+    let sent = u32::from(pair.samples) + u32::from(pair.lost);
+    (pair.samples >= MIN_SAMPLES).then(|| PairStat {
+        p50: Micros(pair.p50_us),
+        p90: Micros(pair.p90_us),
+        loss_permille: (u32::from(pair.lost) * 1000 / sent) as u16,
+        samples: pair.samples,
+        at: Timestamp(now.0.saturating_sub(pair.age_ms)),
+        kind: Kind::Measured,
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests;

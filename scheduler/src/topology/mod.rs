@@ -1,0 +1,5 @@
+//! The topology service: rows from agents or files in; peers, snapshots and a stream of changes out.
+
+pub mod agents;
+pub mod probe_plan;
+pub mod validation;
