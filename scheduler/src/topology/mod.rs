@@ -2,4 +2,5 @@
 
 pub mod agents;
 pub mod probe_plan;
+pub mod source;
 pub mod validation;
