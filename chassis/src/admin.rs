@@ -85,11 +85,36 @@ impl Admin {
     ///
     /// /readyz fails once `shutdown` is signalled, while open connections drain.
     pub async fn bind(&self, address: SocketAddr, extra: Router, shutdown: &Shutdown) -> Result<SocketAddr, BindError> {
+        self.open(address, None, extra, shutdown).await
+    }
+
+    /// As [`bind`](Self::bind), over TLS.
+    pub async fn bind_tls(
+        &self,
+        address: SocketAddr,
+        tls: Arc<rustls::ServerConfig>,
+        extra: Router,
+        shutdown: &Shutdown,
+    ) -> Result<SocketAddr, BindError> {
+        self.open(address, Some(tls), extra, shutdown).await
+    }
+
+    async fn open(
+        &self,
+        address: SocketAddr,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        extra: Router,
+        shutdown: &Shutdown,
+    ) -> Result<SocketAddr, BindError> {
         let listener = serve::bind(address).await?;
         let bound = listener.local_addr().map_err(|source| BindError::Other { address, source })?;
         let ending = shutdown.clone();
         self.ready_check("shutdown", move || if ending.is_signalled() { Err("shutting down".to_owned()) } else { Ok(()) });
-        shutdown.spawn(serve::serve(listener, self.router(extra), Limits { connections: 256, ..Limits::default() }, shutdown.clone()));
+        let (router, limits, ending) = (self.router(extra), Limits { connections: 256, ..Limits::default() }, shutdown.clone());
+        match tls {
+            Some(tls) => shutdown.spawn(serve::serve_tls(listener, tls, router, limits, ending)),
+            None => shutdown.spawn(serve::serve(listener, router, limits, ending)),
+        };
         tracing::info!(address = %bound, "admin port open");
         Ok(bound)
     }

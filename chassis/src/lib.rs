@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod program;
 pub mod serve;
 pub mod shutdown;
+pub mod tls;
 pub mod watches;
 
 #[cfg(test)]
