@@ -1,3 +1,5 @@
 //! Types on the wire: custom resources, labels and annotations, conversions from Kubernetes objects to the model, and the topology protocol.
 
+pub mod crd;
+pub mod labels;
 pub mod protocol;

@@ -1,0 +1,53 @@
+//! Names that other people's manifests use: labels, annotations, and the names of our own objects. The only place they are written.
+
+/// API group of the custom resources.
+pub const GROUP: &str = "edge-scheduler.io";
+/// Their version.
+pub const VERSION: &str = "v1alpha1";
+
+/// `spec.schedulerName` of the pods that edge-scheduler binds.
+pub const SCHEDULER_NAME: &str = "edge-scheduler";
+/// Namespace of the three programs.
+pub const SYSTEM_NAMESPACE: &str = "edge-system";
+/// Service account, Deployment and Lease of the scheduler.
+pub const SCHEDULER: &str = "edge-scheduler";
+/// Service account and DaemonSet of the pinger.
+pub const PINGER: &str = "edge-pinger";
+/// Service account and DaemonSet of the router.
+pub const ROUTER: &str = "edge-router";
+
+/// Service (in [`SYSTEM_NAMESPACE`]) of the topology service.
+pub const TOPOLOGY_SERVICE: &str = "edge-scheduler";
+/// Port of the topology service (HTTPS).
+pub const TOPOLOGY_PORT: u16 = 9443;
+/// ConfigMap (in [`SYSTEM_NAMESPACE`]) that publishes the CA of the topology service's certificate.
+pub const TOPOLOGY_CA_CONFIG_MAP: &str = "edge-topology-ca";
+/// Its key.
+pub const TOPOLOGY_CA_KEY: &str = "ca.crt";
+/// Audience of the tokens that agents and routers present to the topology service.
+pub use crate::protocol::TOKEN_AUDIENCE;
+
+/// Pod label: `delay_<from>: "<ms>"`.
+pub const DELAY_LABEL_PREFIX: &str = "delay_";
+/// Pod annotation: delay bounds as JSON, with options.
+pub const DELAY_ANNOTATION: &str = "edge-scheduler.io/delay";
+/// Service annotation: `"false"` opts out of the implicit load balancer.
+pub const IMPLICIT_ANNOTATION: &str = "edge-scheduler.io/implicit";
+
+/// Node label and value of cloud nodes, as the default selector has them.
+pub const CLOUD_ROLE_LABEL: &str = "kubernetes.io/role";
+pub const CLOUD_ROLE_VALUE: &str = "cloud";
+/// Node label that names the node's failure domain (site).
+pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+pub const REGION_LABEL: &str = "topology.kubernetes.io/region";
+pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
+/// Pod label that a Deployment's ReplicaSet adds; the ReplicaSet's name ends in its value.
+pub const POD_TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
+/// EndpointSlice label that names its Service.
+pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+/// Pod annotation of a static pod's copy in the API.
+pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
+/// Labels on what configs/ installs.
+pub const APP_NAME_LABEL: &str = "app.kubernetes.io/name";
+pub const APP_PART_OF_LABEL: &str = "app.kubernetes.io/part-of";
