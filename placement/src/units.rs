@@ -63,7 +63,7 @@ impl Timestamp {
 pub struct Span(pub u64);
 
 /// A Kubernetes quantity (`100m`, `6Gi`, `1e3`, `0.5`) as an exact number of billionths, as apimachinery keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Quantity {
     nanos: i128,
 }
@@ -136,6 +136,15 @@ impl Quantity {
     }
 }
 
+/// Sums stay exact, so that two containers of 0.5m are 1m together, as apimachinery counts them.
+impl std::ops::Add for Quantity {
+    type Output = Quantity;
+
+    fn add(self, other: Quantity) -> Quantity {
+        Quantity { nanos: self.nanos.saturating_add(other.nanos) }
+    }
+}
+
 fn ceil_div(n: i128, d: i128) -> i128 {
     n.div_euclid(d) + i128::from(n.rem_euclid(d) != 0)
 }
@@ -165,6 +174,13 @@ mod tests {
         check("1n", 1, 1);
         check("-1", -1, -1000);
         check("12e-1", 2, 1200);
+    }
+
+    #[test]
+    fn sums_round_once() {
+        let half = Quantity::parse("0.5m").unwrap();
+        assert_eq!((half + half).milli_value(), 1);
+        assert_eq!((half + Quantity::default()).milli_value(), 1);
     }
 
     #[test]
