@@ -1,5 +1,7 @@
 //! Types on the wire: custom resources, labels and annotations, conversions from Kubernetes objects to the model, and the topology protocol.
 
+pub mod convert;
 pub mod crd;
 pub mod labels;
 pub mod protocol;
+pub mod refusal;

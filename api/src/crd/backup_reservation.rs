@@ -23,10 +23,21 @@ use std::collections::BTreeMap;
     derive = "Default",
     doc = "BackupReservation keeps room for a protected pod on another failure domain, inside the pod's delay bounds.",
     printcolumn(name = "Pod", type_ = "string", json_path = ".spec.pod.name", description = "Protected pod"),
-    printcolumn(name = "Against", type_ = "string", json_path = ".spec.failureDomain.name", description = "Node or site whose failure it covers"),
+    printcolumn(
+        name = "Against",
+        type_ = "string",
+        json_path = ".spec.failureDomain.name",
+        description = "Node or site whose failure it covers"
+    ),
     printcolumn(name = "Host", type_ = "string", json_path = ".spec.host", description = "Node that keeps the room"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Reserved, Claimed or Lost"),
-    printcolumn(name = "Claimed By", type_ = "string", json_path = ".status.claimedBy", description = "Replacement that took the room", priority = 1),
+    printcolumn(
+        name = "Claimed By",
+        type_ = "string",
+        json_path = ".status.claimedBy",
+        description = "Replacement that took the room",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

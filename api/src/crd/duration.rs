@@ -133,7 +133,22 @@ mod tests {
 
     #[test]
     fn what_is_not_a_duration_is_refused() {
-        for text in ["", "25", "ms", "-1ms", "1h", "61m", "9999999m", "1e3ms", "1.ms", ".5ms", "1.2345ms", "25 ms", "5msx", "99999999999999999999999s"] {
+        for text in [
+            "",
+            "25",
+            "ms",
+            "-1ms",
+            "1h",
+            "61m",
+            "9999999m",
+            "1e3ms",
+            "1.ms",
+            ".5ms",
+            "1.2345ms",
+            "25 ms",
+            "5msx",
+            "99999999999999999999999s",
+        ] {
             check(text, None, "");
         }
     }

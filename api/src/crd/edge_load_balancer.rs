@@ -29,10 +29,21 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
     printcolumn(name = "Use Case", type_ = "string", json_path = ".spec.useCase", description = "What is served", priority = 1),
     printcolumn(name = "Backend", type_ = "string", json_path = ".spec.backend.service", description = "Service whose pods serve"),
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policy", description = "How endpoints are chosen"),
-    printcolumn(name = "Max RTT", type_ = "string", json_path = ".spec.sla.maxRtt", description = "Largest RTT between client site and endpoint"),
+    printcolumn(
+        name = "Max RTT",
+        type_ = "string",
+        json_path = ".spec.sla.maxRtt",
+        description = "Largest RTT between client site and endpoint"
+    ),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready", description = "Ready endpoints of all"),
     printcolumn(name = "Rate", type_ = "number", json_path = ".status.rate", description = "Requests per second over all sites"),
-    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status", description = "Whether the spec could be taken", priority = 1),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].status",
+        description = "Whether the spec could be taken",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -214,10 +225,13 @@ impl FromStr for Spread {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Spread, String> {
-        let percent = || text.strip_suffix('%').filter(|n| (1..=3).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
+        let percent =
+            || text.strip_suffix('%').filter(|n| (1..=3).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
         match text {
             "all" => Ok(Spread::All),
-            _ => percent().map(Spread::Percent).ok_or_else(|| format!("spread {text:?} is neither a percentage such as \"20%\" nor \"all\"")),
+            _ => {
+                percent().map(Spread::Percent).ok_or_else(|| format!("spread {text:?} is neither a percentage such as \"20%\" nor \"all\""))
+            }
         }
     }
 }

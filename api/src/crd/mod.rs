@@ -7,7 +7,9 @@ mod edge_load_balancer;
 mod node_network;
 mod rules;
 
-pub use backup_reservation::{BackupReservation, BackupReservationSpec, BackupReservationStatus, FailureDomain, ReservationPhase, ReservedFor};
+pub use backup_reservation::{
+    BackupReservation, BackupReservationSpec, BackupReservationStatus, FailureDomain, ReservationPhase, ReservedFor,
+};
 pub use definition::definitions;
 pub use duration::{Duration, DurationError};
 pub use edge_load_balancer::{

@@ -24,7 +24,13 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Peers", type_ = "string", json_path = ".status.peers", description = "Measured nodes of all others"),
     printcolumn(name = "Nearest", type_ = "string", json_path = ".status.nearest[0].node", description = "Node with the least RTT"),
     printcolumn(name = "P50", type_ = "string", json_path = ".status.nearest[0].p50", description = "Median RTT to the nearest"),
-    printcolumn(name = "P90", type_ = "string", json_path = ".status.nearest[0].p90", description = "RTT to the nearest that bounds are held against", priority = 1),
+    printcolumn(
+        name = "P90",
+        type_ = "string",
+        json_path = ".status.nearest[0].p90",
+        description = "RTT to the nearest that bounds are held against",
+        priority = 1
+    ),
     printcolumn(name = "Devices", type_ = "string", json_path = ".status.devices[*].class", description = "Device classes"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -1,0 +1,47 @@
+//! Node affinity.
+
+use super::Unreadable;
+use k8s_openapi::api::core::v1;
+use placement::cluster::{NodeAffinity, NodeSelectorTerm, Operator, Requirement};
+
+const PATH: &str = "spec.affinity.nodeAffinity";
+
+pub(super) fn node_affinity(affinity: Option<&v1::NodeAffinity>, unreadable: &mut Unreadable) -> NodeAffinity {
+    let Some(affinity) = affinity else { return NodeAffinity::default() };
+    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref().map(|selector| {
+        let path = format!("{PATH}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
+        selector.node_selector_terms.iter().enumerate().map(|(i, t)| term(t, || format!("{path}[{i}]"), unreadable)).collect()
+    });
+    let preferred = affinity.preferred_during_scheduling_ignored_during_execution.iter().flatten().enumerate().map(|(i, preference)| {
+        let path = || format!("{PATH}.preferredDuringSchedulingIgnoredDuringExecution[{i}].preference");
+        (preference.weight, term(&preference.preference, path, unreadable))
+    });
+    let preferred = preferred.collect();
+    NodeAffinity { required, preferred }
+}
+
+fn term(term: &v1::NodeSelectorTerm, path: impl Fn() -> String, unreadable: &mut Unreadable) -> NodeSelectorTerm {
+    let mut read = |requirements: &Option<Vec<v1::NodeSelectorRequirement>>, list: &str| {
+        let requirements = requirements.iter().flatten().enumerate();
+        requirements.filter_map(|(i, r)| requirement(r, || format!("{}.{list}[{i}].operator", path()), unreadable)).collect()
+    };
+    let match_expressions = read(&term.match_expressions, "matchExpressions");
+    let match_fields = read(&term.match_fields, "matchFields");
+    NodeSelectorTerm { match_expressions, match_fields }
+}
+
+fn requirement(r: &v1::NodeSelectorRequirement, path: impl Fn() -> String, unreadable: &mut Unreadable) -> Option<Requirement> {
+    let operator = match r.operator.as_str() {
+        "In" => Operator::In,
+        "NotIn" => Operator::NotIn,
+        "Exists" => Operator::Exists,
+        "DoesNotExist" => Operator::DoesNotExist,
+        "Gt" => Operator::Gt,
+        "Lt" => Operator::Lt,
+        other => {
+            unreadable.add(path(), format!("{other:?} is not one of In, NotIn, Exists, DoesNotExist, Gt, Lt"));
+            return None;
+        }
+    };
+    Some(Requirement { key: r.key.clone(), operator, values: r.values.clone().unwrap_or_default() })
+}

@@ -1,0 +1,38 @@
+//! From Kubernetes' objects to the model, keeping what the model needs and nothing else. Strings are parsed here, once.
+
+mod affinity;
+mod delay;
+mod node;
+mod pod;
+mod requests;
+mod taint;
+
+pub use node::node;
+pub use pod::pod;
+
+use placement::cluster::Refusal;
+use placement::units::QuantityError;
+
+/// An object that the model can't take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{object}: {field} is not a quantity")]
+pub struct ConvertError {
+    /// `node edge-1`.
+    pub object: String,
+    /// `status.allocatable.cpu`.
+    pub field: String,
+    #[source]
+    pub source: QuantityError,
+}
+
+/// What of a pod could not be read while converting it. It keeps the pod Pending, with the field's name.
+#[derive(Debug, Default)]
+struct Unreadable {
+    refusals: Vec<Refusal>,
+}
+
+impl Unreadable {
+    fn add(&mut self, field: impl Into<String>, why: impl Into<String>) {
+        self.refusals.push(Refusal { field: field.into(), why: why.into() });
+    }
+}

@@ -1,0 +1,157 @@
+//! `v1.Pod` to the model.
+
+use super::affinity::node_affinity;
+use super::delay::delays;
+use super::requests::requests;
+use super::taint::toleration;
+use super::{Unreadable, requests::Requests};
+use crate::labels::POD_TEMPLATE_HASH_LABEL;
+use crate::refusal::refusals;
+use k8s_openapi::api::core::v1;
+use kube::api::ObjectMeta;
+use placement::cluster::{Pod, PodKey, PodPhase, Workload, WorkloadKind};
+use placement::units::Timestamp;
+
+/// A pod as the model sees it. Nothing is lost silently: what is not supported or can't be read stands in `refusals` or `delay_errors`, with
+/// its field's name, and keeps the pod from being placed. A pod that is on a node already is not refused, only counted.
+pub fn pod(pod: &v1::Pod) -> Pod {
+    let metadata = &pod.metadata;
+    let status = pod.status.as_ref();
+    let none = v1::PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&none);
+    let mut unreadable = Unreadable::default();
+    let Requests { requests, scoring } = requests(pod, &mut unreadable);
+    let (delays, delay_errors) = delays(metadata, &mut unreadable);
+    let node_affinity = node_affinity(spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref()), &mut unreadable);
+    let tolerations = spec.tolerations.iter().flatten().enumerate();
+    let tolerations = tolerations.filter_map(|(i, t)| toleration(i, t, &mut unreadable)).collect();
+    let node_name = spec.node_name.clone().filter(|name| !name.is_empty());
+    let refusals = match &node_name {
+        Some(_) => Vec::new(),
+        None => [refusals(spec), unreadable.refusals].concat(),
+    };
+    Pod {
+        key: PodKey::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default()),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        labels: metadata.labels.clone().unwrap_or_default(),
+        scheduler_name: spec.scheduler_name.clone().unwrap_or_default(),
+        priority: spec.priority.unwrap_or_default(),
+        created: metadata.creation_timestamp.as_ref().map(|time| Timestamp(time.0.as_millisecond().max(0) as u64)).unwrap_or_default(),
+        node_name,
+        nominated_node: status.and_then(|status| status.nominated_node_name.clone()).filter(|name| !name.is_empty()),
+        phase: match status.and_then(|status| status.phase.as_deref()) {
+            Some("Succeeded" | "Failed") => PodPhase::Ended,
+            // A kubelet that lost touch leaves its pods Unknown, and they may still run.
+            Some("Running" | "Unknown") => PodPhase::Running,
+            _ => PodPhase::Pending,
+        },
+        terminating: metadata.deletion_timestamp.is_some(),
+        scheduling_gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).collect(),
+        owner: owner(metadata),
+        requests,
+        scoring_requests: scoring,
+        node_selector: spec.node_selector.clone().unwrap_or_default(),
+        affinity: node_affinity,
+        tolerations,
+        delays,
+        delay_errors,
+        refusals,
+    }
+}
+
+/// The pod's controller. A ReplicaSet that a Deployment made is named `<deployment>-<hash>`, and its pods carry the hash as a label: so the
+/// Deployment is known without watching ReplicaSets.
+fn owner(metadata: &ObjectMeta) -> Option<Workload> {
+    let reference = metadata.owner_references.iter().flatten().find(|reference| reference.controller == Some(true))?;
+    let core = |group: &str| reference.api_version.split_once('/').is_some_and(|(g, _)| g == group);
+    let kind = match reference.kind.as_str() {
+        "ReplicaSet" if core("apps") => WorkloadKind::ReplicaSet,
+        "StatefulSet" if core("apps") => WorkloadKind::StatefulSet,
+        "DaemonSet" if core("apps") => WorkloadKind::DaemonSet,
+        "Job" if core("batch") => WorkloadKind::Job,
+        _ => return None,
+    };
+    let hash = metadata.labels.as_ref().and_then(|labels| labels.get(POD_TEMPLATE_HASH_LABEL));
+    let deployment = hash.and_then(|hash| reference.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
+    match (kind, deployment) {
+        (WorkloadKind::ReplicaSet, Some(name)) if !name.is_empty() => {
+            Some(Workload { kind: WorkloadKind::Deployment, name: name.to_owned() })
+        }
+        _ => Some(Workload { kind, name: reference.name.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn of(value: Value) -> Pod {
+        pod(&serde_json::from_value(value).unwrap())
+    }
+
+    #[test]
+    fn what_every_pod_has_after_admission_is_known() {
+        let pod = of(json!({
+            "metadata": {"name": "a", "namespace": "default", "uid": "u", "creationTimestamp": "2026-01-02T03:04:05Z", "labels": {"app": "a"}},
+            "spec": {
+                "schedulerName": "edge-scheduler", "priority": 0, "preemptionPolicy": "PreemptLowerPriority", "enableServiceLinks": true,
+                "serviceAccountName": "default", "serviceAccount": "default", "restartPolicy": "Always", "dnsPolicy": "ClusterFirst",
+                "terminationGracePeriodSeconds": 30, "securityContext": {},
+                "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}],
+                "containers": [{
+                    "name": "c", "image": "nginx", "imagePullPolicy": "Always", "resources": {}, "ports": [{"containerPort": 80}],
+                    "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+                    "volumeMounts": [{"name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true}]}],
+                "volumes": [{"name": "token", "projected": {"sources": [
+                    {"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "kube-root-ca.crt"}}, {"downwardAPI": {}}]}}],
+            },
+            "status": {"phase": "Pending"},
+        }));
+        assert_eq!(pod.refusals, []);
+        assert_eq!((pod.key.to_string(), pod.uid.as_str(), pod.created), ("default/a".into(), "u", Timestamp(1_767_323_045_000)));
+        assert_eq!((pod.phase, pod.terminating, pod.tolerations.len()), (PodPhase::Pending, false, 1));
+        assert_eq!(pod.owner, None);
+    }
+
+    fn check_owner(reference: Value, labels: Value, expected: Option<(WorkloadKind, &str)>) {
+        let pod = of(json!({"metadata": {"name": "p", "labels": labels, "ownerReferences": [reference]}}));
+        assert_eq!(pod.owner, expected.map(|(kind, name)| Workload { kind, name: name.into() }), "{reference}");
+    }
+
+    #[test]
+    fn the_owner_is_the_controller_and_a_deployment_behind_its_replica_set() {
+        let reference =
+            |api: &str, kind: &str, name: &str| json!({"apiVersion": api, "kind": kind, "name": name, "uid": "1", "controller": true});
+        let hash = json!({"pod-template-hash": "5d8f7c"});
+        check_owner(reference("apps/v1", "ReplicaSet", "my-web-5d8f7c"), hash.clone(), Some((WorkloadKind::Deployment, "my-web")));
+        check_owner(reference("apps/v1", "ReplicaSet", "web"), hash.clone(), Some((WorkloadKind::ReplicaSet, "web")));
+        check_owner(reference("apps/v1", "ReplicaSet", "web-5d8f7c"), json!({}), Some((WorkloadKind::ReplicaSet, "web-5d8f7c")));
+        check_owner(reference("apps/v1", "StatefulSet", "db"), json!({}), Some((WorkloadKind::StatefulSet, "db")));
+        check_owner(reference("batch/v1", "Job", "once"), json!({}), Some((WorkloadKind::Job, "once")));
+        check_owner(reference("example.com/v1", "StatefulSet", "db"), json!({}), None);
+        check_owner(reference("v1", "Node", "edge-1"), json!({}), None);
+        let mut no_controller = reference("apps/v1", "DaemonSet", "agent");
+        no_controller["controller"] = json!(false);
+        check_owner(no_controller, json!({}), None);
+    }
+
+    #[test]
+    fn phases_tell_who_holds_capacity() {
+        let check = |phase: &str, holds: bool| {
+            let pod = of(json!({"spec": {"nodeName": "n", "containers": []}, "status": {"phase": phase}}));
+            assert_eq!(pod.holds_capacity(), holds, "{phase}");
+        };
+        check("Pending", true);
+        check("Running", true);
+        check("Unknown", true);
+        check("Succeeded", false);
+        check("Failed", false);
+    }
+
+    #[test]
+    fn a_bound_pod_is_counted_whatever_it_uses() {
+        let pod = of(json!({"spec": {"nodeName": "n", "containers": [], "resourceClaims": [{"name": "gpu"}]}}));
+        assert_eq!((pod.node_name.as_deref(), pod.refusals.len()), (Some("n"), 0));
+    }
+}

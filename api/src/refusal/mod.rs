@@ -1,0 +1,115 @@
+//! The refusal rule: a pod that uses what the scheduler does not implement stays Pending with a reason that names the field; it is never bound
+//! by ignoring it. `fields` puts every field of the PodSpec into one of three classes, and its test fails for one that is in none.
+
+mod fields;
+
+pub use fields::{HONOURED, IRRELEVANT};
+
+use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
+use placement::cluster::Refusal;
+
+/// Why, unless a field has a better reason.
+pub(crate) const UNSUPPORTED: &str = "is not supported yet: the pod would be placed by ignoring it";
+const DEVICES: &str = "is not supported yet: the kubelet can't start the pod on a node without the claimed devices";
+const OTHER_SYSTEM: &str = "is not supported yet other than \"linux\": the kubelet of another system would reject the pod";
+const HOST_USERS: &str = "is not supported yet together with hostNetwork: it needs a feature that not every node declares";
+const RESTART_ALL: &str = "is not supported yet with action RestartAllContainers: it needs a feature that not every node declares";
+const MOUNT_OPTIONS: &str = "is not supported yet: it needs a feature that not every node declares";
+const VOLUME: &str = "is not supported yet: the node might not reach the volume";
+
+/// A refused field of the spec, of a container or of a volume, and what counts as using it.
+type Rule<F> = (&'static str, F, &'static str);
+
+const POD_RULES: &[Rule<fn(&PodSpec) -> bool>] = &[
+    ("affinity.podAffinity", uses_pod_affinity, UNSUPPORTED),
+    ("affinity.podAntiAffinity", uses_pod_anti_affinity, UNSUPPORTED),
+    ("topologySpreadConstraints", |spec| some(&spec.topology_spread_constraints), UNSUPPORTED),
+    ("resourceClaims", |spec| some(&spec.resource_claims), DEVICES),
+    ("schedulingGroup", |spec| spec.scheduling_group.is_some(), UNSUPPORTED),
+    ("os", |spec| spec.os.as_ref().is_some_and(|os| os.name != "linux"), OTHER_SYSTEM),
+    ("hostUsers", |spec| spec.host_users == Some(false) && spec.host_network == Some(true), HOST_USERS),
+];
+
+/// Init containers are held to the same rules: of the host ports, Kubernetes counts a sidecar's only, and gives others no meaning.
+const CONTAINER_RULES: &[Rule<fn(&PodSpec, &Container) -> bool>] = &[
+    ("ports[].hostPort", uses_host_port, UNSUPPORTED),
+    ("restartPolicyRules", restarts_all, RESTART_ALL),
+    ("volumeMounts[].bindMountOptions", uses_mount_options, MOUNT_OPTIONS),
+];
+
+/// What binds a pod to the nodes that can attach or reach a volume, or has a limit per node.
+const VOLUME_RULES: &[Rule<fn(&Volume) -> bool>] = &[
+    ("awsElasticBlockStore", |volume| volume.aws_elastic_block_store.is_some(), VOLUME),
+    ("azureDisk", |volume| volume.azure_disk.is_some(), VOLUME),
+    ("azureFile", |volume| volume.azure_file.is_some(), VOLUME),
+    ("cinder", |volume| volume.cinder.is_some(), VOLUME),
+    ("csi", |volume| volume.csi.is_some(), VOLUME),
+    ("ephemeral", |volume| volume.ephemeral.is_some(), VOLUME),
+    ("fc", |volume| volume.fc.is_some(), VOLUME),
+    ("flexVolume", |volume| volume.flex_volume.is_some(), VOLUME),
+    ("flocker", |volume| volume.flocker.is_some(), VOLUME),
+    ("gcePersistentDisk", |volume| volume.gce_persistent_disk.is_some(), VOLUME),
+    ("iscsi", |volume| volume.iscsi.is_some(), VOLUME),
+    ("persistentVolumeClaim", |volume| volume.persistent_volume_claim.is_some(), VOLUME),
+    ("photonPersistentDisk", |volume| volume.photon_persistent_disk.is_some(), VOLUME),
+    ("portworxVolume", |volume| volume.portworx_volume.is_some(), VOLUME),
+    ("rbd", |volume| volume.rbd.is_some(), VOLUME),
+    ("scaleIO", |volume| volume.scale_io.is_some(), VOLUME),
+    ("storageos", |volume| volume.storageos.is_some(), VOLUME),
+    ("vsphereVolume", |volume| volume.vsphere_volume.is_some(), VOLUME),
+];
+
+/// What the spec asks for that the scheduler does not implement, by path: `spec.volumes[1].csi`. What admission sets by default is not among it.
+pub fn refusals(spec: &PodSpec) -> Vec<Refusal> {
+    let refused = |field: String, why: &str| Refusal { field, why: why.to_owned() };
+    let mut found: Vec<Refusal> =
+        POD_RULES.iter().filter(|(_, uses, _)| uses(spec)).map(|(field, _, why)| refused(format!("spec.{field}"), why)).collect();
+    let containers = spec.containers.iter().enumerate().map(|(i, c)| ("containers", i, c));
+    let init_containers = spec.init_containers.iter().flatten().enumerate().map(|(i, c)| ("initContainers", i, c));
+    for (list, i, container) in containers.chain(init_containers) {
+        for (field, _, why) in CONTAINER_RULES.iter().filter(|(_, uses, _)| uses(spec, container)) {
+            found.push(refused(format!("spec.{list}[{i}].{field}"), why));
+        }
+    }
+    for (i, volume) in spec.volumes.iter().flatten().enumerate() {
+        for (field, _, why) in VOLUME_RULES.iter().filter(|(_, uses, _)| uses(volume)) {
+            found.push(refused(format!("spec.volumes[{i}].{field}"), why));
+        }
+    }
+    found
+}
+
+/// Set and not empty.
+fn some<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_some_and(|list| !list.is_empty())
+}
+
+fn uses_pod_affinity(spec: &PodSpec) -> bool {
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.pod_affinity.as_ref());
+    affinity.is_some_and(|affinity| {
+        some(&affinity.required_during_scheduling_ignored_during_execution)
+            || some(&affinity.preferred_during_scheduling_ignored_during_execution)
+    })
+}
+
+fn uses_pod_anti_affinity(spec: &PodSpec) -> bool {
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+    affinity.is_some_and(|affinity| {
+        some(&affinity.required_during_scheduling_ignored_during_execution)
+            || some(&affinity.preferred_during_scheduling_ignored_during_execution)
+    })
+}
+
+/// On the host's network every port is the host's, also where the API server has not copied it to `hostPort`.
+fn uses_host_port(spec: &PodSpec, container: &Container) -> bool {
+    let mut ports = container.ports.iter().flatten();
+    ports.any(|port| port.host_port.is_some_and(|port| port > 0) || (spec.host_network == Some(true) && port.container_port > 0))
+}
+
+fn restarts_all(_: &PodSpec, container: &Container) -> bool {
+    container.restart_policy_rules.iter().flatten().any(|rule| rule.action == "RestartAllContainers")
+}
+
+fn uses_mount_options(_: &PodSpec, container: &Container) -> bool {
+    container.volume_mounts.iter().flatten().any(|mount| some(&mount.bind_mount_options))
+}
