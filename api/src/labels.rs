@@ -27,10 +27,10 @@ pub const TOPOLOGY_CA_KEY: &str = "ca.crt";
 /// Audience of the tokens that agents and routers present to the topology service.
 pub use crate::protocol::TOKEN_AUDIENCE;
 
-/// Pod label: `delay_<from>: "<ms>"`.
-pub const DELAY_LABEL_PREFIX: &str = "delay_";
 /// Pod annotation: delay bounds as JSON, with options.
-pub const DELAY_ANNOTATION: &str = "edge-scheduler.io/delay";
+pub use placement::constraint::ANNOTATION as DELAY_ANNOTATION;
+/// Pod label: `delay_<from>: "<ms>"`.
+pub use placement::constraint::LABEL_PREFIX as DELAY_LABEL_PREFIX;
 /// Service annotation: `"false"` opts out of the implicit load balancer.
 pub const IMPLICIT_ANNOTATION: &str = "edge-scheduler.io/implicit";
 

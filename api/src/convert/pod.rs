@@ -21,7 +21,7 @@ pub fn pod(pod: &v1::Pod) -> Pod {
     let spec = pod.spec.as_ref().unwrap_or(&none);
     let mut unreadable = Unreadable::default();
     let Requests { requests, scoring } = requests(pod, &mut unreadable);
-    let (delays, delay_errors) = delays(metadata, &mut unreadable);
+    let (delays, delay_errors) = delays(metadata);
     let node_affinity = node_affinity(spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref()), &mut unreadable);
     let tolerations = spec.tolerations.iter().flatten().enumerate();
     let tolerations = tolerations.filter_map(|(i, t)| toleration(i, t, &mut unreadable)).collect();

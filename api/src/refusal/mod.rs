@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 use placement::cluster::Refusal;
 
 /// Why, unless a field has a better reason.
-pub(crate) const UNSUPPORTED: &str = "is not supported yet: the pod would be placed by ignoring it";
+const UNSUPPORTED: &str = "is not supported yet: the pod would be placed by ignoring it";
 const DEVICES: &str = "is not supported yet: the kubelet can't start the pod on a node without the claimed devices";
 const OTHER_SYSTEM: &str = "is not supported yet other than \"linux\": the kubelet of another system would reject the pod";
 const HOST_USERS: &str = "is not supported yet together with hostNetwork: it needs a feature that not every node declares";
