@@ -5,6 +5,7 @@ pub mod matrix;
 mod pair;
 mod row;
 mod store;
+pub mod window;
 
 pub use pair::{Kind, PairStat};
 pub use row::Row;
