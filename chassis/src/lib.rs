@@ -8,12 +8,12 @@ pub mod backoff;
 pub mod client;
 pub mod config;
 pub mod http_error;
-pub mod lease;
 pub mod metrics;
 pub mod program;
 pub mod serve;
 pub mod shutdown;
 pub mod tls;
+pub mod topology;
 pub mod watches;
 
 #[cfg(test)]
