@@ -1,3 +1,4 @@
 //! Scores. `response_time` is the one function that placing and routing share.
 
+pub mod demand;
 pub mod response_time;
