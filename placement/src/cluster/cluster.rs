@@ -14,7 +14,7 @@
 //! * `forget` after the confirmation changes nothing.
 
 use super::columns::{CHUNK, FixedChunk, LoadChunk, Take};
-use super::index::{PodEntry, Standing, name_hash, pod_hash};
+use super::index::{PodEntry, name_hash, pod_hash};
 use super::sharded::Keyed;
 use super::snapshot::{Identity, Snapshot};
 use super::{Changes, ClusterEvent, Node, NodeIx, Pod, PodKey, PodPhase, Resources, Settings, TaintEffect, Workload};
@@ -175,7 +175,9 @@ impl Cluster {
         let Some(have) = self.entry(key) else { return Changes::new() };
         let node = have.node.map(|ix| self.state.name(ix).to_owned());
         self.account(&have, -1);
-        self.change().pods.remove(have.hash(), |entry| entry.pod.key == *key);
+        let state = self.change();
+        state.pods.remove(have.hash(), |entry| entry.pod.key == *key);
+        state.workloads.remove(&have.pod);
         if let Some(ix) = have.node {
             self.release_unused(ix);
         }
@@ -246,7 +248,11 @@ impl Cluster {
         let entry = PodEntry { pod, node, assumed: false };
         self.account(&entry, 1);
         let (pod, owner) = (entry.pod.key.clone(), entry.pod.owner.clone());
-        self.change().pods.insert(entry);
+        let state = self.change();
+        if entry.pod.phase != PodPhase::Ended {
+            state.workloads.set(&entry);
+        }
+        state.pods.insert(entry);
         smallvec![match node {
             Some(ix) => ClusterEvent::PodPlaced { pod, owner, node: self.state.name(ix).to_owned() },
             None => ClusterEvent::PodAdded { pod, owner },
@@ -255,9 +261,8 @@ impl Cluster {
 
     /// Puts `entry` in the place of `have`, which has the same key and UID.
     fn replace_pod(&mut self, have: PodEntry, entry: PodEntry) -> Changes {
-        // In this order, so that the workload's entry need not go and come back.
-        self.account(&entry, 1);
         self.account(&have, -1);
+        self.account(&entry, 1);
         let (before, after) = (have.node, entry.node);
         let (pod, owner) = (entry.pod.key.clone(), entry.pod.owner.clone());
         let name = |state: &Snapshot, ix| state.name(ix).to_owned();
@@ -271,7 +276,14 @@ impl Cluster {
             _ => {}
         }
         let old_node = have.node.filter(|_| have.node != entry.node);
-        if let Some(slot) = self.change().pods.find_mut(have.hash(), |e| e.pod.key == have.pod.key) {
+        let state = self.change();
+        if entry.pod.phase == PodPhase::Ended || entry.pod.owner != have.pod.owner {
+            state.workloads.remove(&have.pod);
+        }
+        if entry.pod.phase != PodPhase::Ended {
+            state.workloads.set(&entry);
+        }
+        if let Some(slot) = state.pods.find_mut(have.hash(), |e| e.pod.key == have.pod.key) {
             *slot = entry;
         }
         if let Some(ix) = old_node {
@@ -283,30 +295,21 @@ impl Cluster {
     fn move_pod(&mut self, have: PodEntry, node: Option<NodeIx>, assumed: bool) {
         let hash = have.hash();
         let entry = PodEntry { pod: Arc::clone(&have.pod), node, assumed };
-        self.account(&entry, 1);
         self.account(&have, -1);
-        if let Some(slot) = self.change().pods.find_mut(hash, |e| e.pod.key == entry.pod.key) {
+        self.account(&entry, 1);
+        let state = self.change();
+        state.workloads.set(&entry);
+        if let Some(slot) = state.pods.find_mut(hash, |e| e.pod.key == entry.pod.key) {
             *slot = entry;
         }
     }
 
-    /// Adds a pod to (`sign` 1) or takes it from (-1) its node's load and its workload's count.
+    /// Adds a pod to (`sign` 1) or takes it from (-1) its node's load.
     fn account(&mut self, entry: &PodEntry, sign: i64) {
         let pod = &entry.pod;
-        if pod.phase == PodPhase::Ended {
-            return;
-        }
+        let Some(ix) = entry.node else { return };
         let extended = if pod.requests.extended.is_empty() { SmallVec::new() } else { self.extended(&pod.requests) };
         let state = Arc::make_mut(&mut self.state);
-        if let Some(owner) = &pod.owner {
-            let standing = match entry.node {
-                _ if pod.terminating => Standing::Terminating,
-                Some(ix) => Standing::Placed(ix),
-                None => Standing::Pending,
-            };
-            state.workloads.count(&pod.key.namespace, owner, standing, sign as i32);
-        }
-        let Some(ix) = entry.node else { return };
         let take = Take { requests: &pod.requests, scoring: &pod.scoring_requests, extended: &extended };
         Arc::make_mut(&mut Arc::make_mut(&mut state.load)[ix.at() / CHUNK]).add(ix.at() % CHUNK, &take, sign);
     }

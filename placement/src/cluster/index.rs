@@ -73,17 +73,12 @@ impl Keyed for PodEntry {
     }
 }
 
-/// The pods of one workload, by where they stand. Ended pods are not counted.
+/// The pods of one workload that have not ended, by rising name.
 #[derive(Clone, Debug)]
 pub struct WorkloadEntry {
     pub namespace: String,
     pub workload: Workload,
-    /// Nodes of bound and assumed pods with how many there are, by rising index.
-    pub placed: Vec<(NodeIx, u32)>,
-    /// Without a node yet.
-    pub pending: u32,
-    /// Being deleted: known, and no target of a reference, for they will not be there for long.
-    pub terminating: u32,
+    pub pods: Vec<PodEntry>,
 }
 
 impl Keyed for Arc<WorkloadEntry> {
@@ -92,20 +87,8 @@ impl Keyed for Arc<WorkloadEntry> {
     }
 }
 
-/// How a pod counts for its workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    Placed(NodeIx),
-    Pending,
-    Terminating,
-}
-
 #[derive(Clone, Debug, Default)]
 pub struct Workloads(Sharded<Arc<WorkloadEntry>>);
-
-/// The order in which a bare name is looked up.
-pub const LOOKUP_ORDER: [WorkloadKind; 5] =
-    [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet, WorkloadKind::Job, WorkloadKind::ReplicaSet];
 
 impl Workloads {
     pub(super) fn get(&self, namespace: &str, kind: WorkloadKind, name: &str) -> Option<&WorkloadEntry> {
@@ -113,32 +96,32 @@ impl Workloads {
         self.0.find(pod_hash(namespace, name), same).map(|entry| &**entry)
     }
 
-    /// A pod of the workload comes (`by` 1) or goes (-1).
-    pub(super) fn count(&mut self, namespace: &str, workload: &Workload, standing: Standing, by: i32) {
+    /// Adds a pod to its workload, or puts it in the place of what was known of it.
+    pub(super) fn set(&mut self, pod: &PodEntry) {
+        let (namespace, Some(workload)) = (&pod.pod.key.namespace, &pod.pod.owner) else { return };
         let hash = pod_hash(namespace, &workload.name);
-        let same = |entry: &Arc<WorkloadEntry>| entry.workload == *workload && entry.namespace == namespace;
-        if self.0.find(hash, same).is_none() {
-            let (namespace, workload) = (namespace.to_owned(), workload.clone());
-            self.0.insert(Arc::new(WorkloadEntry { namespace, workload, placed: Vec::new(), pending: 0, terminating: 0 }));
+        let same = |entry: &Arc<WorkloadEntry>| entry.workload == *workload && entry.namespace == *namespace;
+        let Some(entry) = self.0.find_mut(hash, same) else {
+            let (namespace, workload) = (namespace.clone(), workload.clone());
+            return self.0.insert(Arc::new(WorkloadEntry { namespace, workload, pods: vec![pod.clone()] }));
+        };
+        let pods = &mut Arc::make_mut(entry).pods;
+        match pods.binary_search_by(|have| have.pod.key.name.cmp(&pod.pod.key.name)) {
+            Ok(at) => pods[at] = pod.clone(),
+            Err(at) => pods.insert(at, pod.clone()),
         }
+    }
+
+    pub(super) fn remove(&mut self, pod: &Pod) {
+        let (namespace, Some(workload)) = (&pod.key.namespace, &pod.owner) else { return };
+        let hash = pod_hash(namespace, &workload.name);
+        let same = |entry: &Arc<WorkloadEntry>| entry.workload == *workload && entry.namespace == *namespace;
         let Some(entry) = self.0.find_mut(hash, same) else { return };
-        let entry = Arc::make_mut(entry);
-        let add = |count: &mut u32| *count = count.saturating_add_signed(by);
-        match standing {
-            Standing::Pending => add(&mut entry.pending),
-            Standing::Terminating => add(&mut entry.terminating),
-            Standing::Placed(node) => match entry.placed.binary_search_by_key(&node, |placed| placed.0) {
-                Ok(at) => {
-                    add(&mut entry.placed[at].1);
-                    if entry.placed[at].1 == 0 {
-                        entry.placed.remove(at);
-                    }
-                }
-                Err(at) if by > 0 => entry.placed.insert(at, (node, 1)),
-                Err(_) => {}
-            },
+        let pods = &mut Arc::make_mut(entry).pods;
+        if let Ok(at) = pods.binary_search_by(|have| have.pod.key.name.cmp(&pod.key.name)) {
+            pods.remove(at);
         }
-        if entry.placed.is_empty() && entry.pending == 0 && entry.terminating == 0 {
+        if pods.is_empty() {
             self.0.remove(hash, same);
         }
     }
@@ -146,27 +129,34 @@ impl Workloads {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PodKey;
     use super::*;
 
     #[test]
     fn a_workload_is_known_while_a_pod_of_it_is() {
         let mut workloads = Workloads::default();
         let api = Workload { kind: WorkloadKind::Deployment, name: "api".into() };
-        let count = |w: &mut Workloads, standing, by| {
-            w.count("shop", &api, standing, by);
-            w.get("shop", WorkloadKind::Deployment, "api").map(|e| (e.placed.clone(), e.pending, e.terminating))
+        let pod = |name: &str, node: Option<u32>| PodEntry {
+            pod: Arc::new(Pod { key: PodKey::new("shop", name), owner: Some(api.clone()), ..Pod::default() }),
+            node: node.map(NodeIx),
+            assumed: false,
         };
-        assert_eq!(count(&mut workloads, Standing::Pending, 1), Some((vec![], 1, 0)));
-        count(&mut workloads, Standing::Placed(NodeIx(4)), 1);
-        count(&mut workloads, Standing::Placed(NodeIx(2)), 1);
-        assert_eq!(count(&mut workloads, Standing::Placed(NodeIx(4)), 1), Some((vec![(NodeIx(2), 1), (NodeIx(4), 2)], 1, 0)));
+        let known = |w: &Workloads| {
+            let pods = |e: &WorkloadEntry| e.pods.iter().map(|p| (p.pod.key.name.clone(), p.node)).collect::<Vec<_>>();
+            w.get("shop", WorkloadKind::Deployment, "api").map(pods)
+        };
+        workloads.set(&pod("b", None));
+        workloads.set(&pod("a", Some(2)));
+        workloads.set(&pod("b", Some(1)));
+        assert_eq!(known(&workloads), Some(vec![("a".into(), Some(NodeIx(2))), ("b".into(), Some(NodeIx(1)))]));
         assert!(
             workloads.get("shop", WorkloadKind::Job, "api").is_none() && workloads.get("other", WorkloadKind::Deployment, "api").is_none()
         );
-        count(&mut workloads, Standing::Placed(NodeIx(4)), -1);
-        count(&mut workloads, Standing::Placed(NodeIx(4)), -1);
-        count(&mut workloads, Standing::Pending, -1);
-        assert_eq!(count(&mut workloads, Standing::Placed(NodeIx(2)), -1), None);
+        workloads.remove(&pod("a", None).pod);
+        workloads.remove(&pod("zzz", None).pod);
+        assert!(known(&workloads).is_some());
+        workloads.remove(&pod("b", None).pod);
+        assert_eq!(known(&workloads), None);
     }
 
     #[test]

@@ -138,11 +138,16 @@ impl Snapshot {
     }
 
     pub fn pod(&self, key: &PodKey) -> Option<PodView<'_>> {
-        let entry = self.pods.find(pod_hash(&key.namespace, &key.name), |entry| entry.pod.key == *key)?;
+        self.pod_named(&key.namespace, &key.name)
+    }
+
+    pub fn pod_named(&self, namespace: &str, name: &str) -> Option<PodView<'_>> {
+        let same = |entry: &PodEntry| entry.pod.key.name == name && entry.pod.key.namespace == namespace;
+        let entry = self.pods.find(pod_hash(namespace, name), same)?;
         Some(PodView { pod: &entry.pod, node: entry.node, assumed: entry.assumed })
     }
 
-    /// The pods of a workload by where they stand.
+    /// The pods of a workload that have not ended.
     pub fn workload(&self, namespace: &str, kind: WorkloadKind, name: &str) -> Option<&WorkloadEntry> {
         self.workloads.get(namespace, kind, name)
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::constraint::{Position, ReferenceIndex};
 use crate::topology::PairStat;
 use crate::units::{Bytes, Micros, MilliCpu, Span, Timestamp};
 
@@ -32,11 +33,21 @@ fn taken(cluster: &Cluster, name: &str) -> (i64, i64, i64) {
     (chunk.requested[0][slot], gpus, chunk.pods[slot])
 }
 
-fn standing(cluster: &Cluster) -> (Vec<(String, u32)>, u32, u32) {
+/// Where the deployment's pods are, as references see them.
+fn standing(cluster: &Cluster) -> Vec<(String, String)> {
     let view = cluster.view();
-    view.workload("default", WorkloadKind::Deployment, "api").map_or_else(Default::default, |w| {
-        (w.placed.iter().map(|&(ix, n)| (view.name(ix).to_owned(), n)).collect(), w.pending, w.terminating)
-    })
+    let pods = view.workload_pods("default", None, "api").map(|(key, position)| {
+        let on = match position {
+            Position::On(ix) => view.name(ix).to_owned(),
+            Position::Pending => "-".to_owned(),
+        };
+        (key.name.clone(), on)
+    });
+    pods.collect()
+}
+
+fn on(pod: &str, node: &str) -> Vec<(String, String)> {
+    vec![(pod.into(), node.into())]
 }
 
 fn two_nodes() -> Cluster {
@@ -54,9 +65,9 @@ fn an_assumed_pod_takes_room_until_it_is_confirmed_or_forgotten() {
     let mut cluster = two_nodes();
     let key = PodKey::new("default", "a");
     cluster.apply_pod(pod("a", "u1", None));
-    assert_eq!(standing(&cluster), (vec![], 1, 0));
+    assert_eq!(standing(&cluster), on("a", "-"));
     cluster.assume(&key, "u1", "n1").unwrap();
-    assert_eq!((taken(&cluster, "n1"), standing(&cluster)), (FULL, (vec![("n1".into(), 1)], 0, 0)));
+    assert_eq!((taken(&cluster, "n1"), standing(&cluster)), (FULL, on("a", "n1")));
     assert!(cluster.view().pod(&key).unwrap().assumed);
 
     let update = Pod { priority: 7, ..pod("a", "u1", None) };
@@ -69,7 +80,7 @@ fn an_assumed_pod_takes_room_until_it_is_confirmed_or_forgotten() {
     assert_eq!(taken(&cluster, "n1"), FULL, "a bound pod can't be forgotten");
 
     cluster.delete_pod(&key);
-    assert_eq!((taken(&cluster, "n1"), standing(&cluster), cluster.view().pod_count()), (EMPTY, (vec![], 0, 0), 0));
+    assert_eq!((taken(&cluster, "n1"), standing(&cluster), cluster.view().pod_count()), (EMPTY, vec![], 0));
 }
 
 #[test]
@@ -80,7 +91,7 @@ fn forget_gives_the_room_back() {
     cluster.assume(&key, "u1", "n1").unwrap();
     let changes = cluster.forget(&key);
     assert!(matches!(&changes[..], [ClusterEvent::PodReleased { node, .. }] if node == "n1"));
-    assert_eq!((taken(&cluster, "n1"), standing(&cluster)), (EMPTY, (vec![], 1, 0)));
+    assert_eq!((taken(&cluster, "n1"), standing(&cluster)), (EMPTY, on("a", "-")));
     cluster.assume(&key, "u1", "n2").unwrap();
     assert_eq!(taken(&cluster, "n2"), FULL);
 }
@@ -98,7 +109,7 @@ fn deleted_or_replaced_during_assume_holds_nothing() {
     cluster.apply_pod(pod("a", "u2", None));
     cluster.assume(&key, "u2", "n1").unwrap();
     cluster.apply_pod(pod("a", "u3", None));
-    assert_eq!((taken(&cluster, "n1"), standing(&cluster)), (EMPTY, (vec![], 1, 0)));
+    assert_eq!((taken(&cluster, "n1"), standing(&cluster)), (EMPTY, on("a", "-")));
     assert!(matches!(cluster.assume(&key, "u2", "n1"), Err(AssumeError::UidMismatch { .. })));
 
     cluster.assume(&key, "u3", "n1").unwrap();
@@ -128,10 +139,10 @@ fn ended_pods_hold_nothing_and_terminating_ones_hold_room_but_are_no_target() {
     let mut cluster = two_nodes();
     cluster.apply_pod(pod("a", "1", Some("n1")));
     cluster.apply_pod(Pod { terminating: true, ..pod("a", "1", Some("n1")) });
-    assert_eq!((taken(&cluster, "n1"), standing(&cluster)), (FULL, (vec![], 0, 1)));
+    assert_eq!((taken(&cluster, "n1"), standing(&cluster)), (FULL, on("a", "-")));
     let changes = cluster.apply_pod(Pod { phase: PodPhase::Ended, ..pod("a", "1", Some("n1")) });
     assert!(matches!(&changes[..], [ClusterEvent::PodReleased { .. }]));
-    assert_eq!((taken(&cluster, "n1"), standing(&cluster)), (EMPTY, (vec![], 0, 0)));
+    assert_eq!((taken(&cluster, "n1"), standing(&cluster)), (EMPTY, vec![]));
 }
 
 #[test]
