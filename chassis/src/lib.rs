@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod client;
 pub mod config;
 pub mod http_error;
+pub mod lease;
 pub mod metrics;
 pub mod program;
 pub mod serve;
