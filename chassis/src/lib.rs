@@ -17,5 +17,5 @@ pub mod tls;
 pub mod topology;
 pub mod watches;
 
-#[cfg(test)]
-mod mock_api;
+#[cfg(any(test, feature = "mock-api"))]
+pub mod mock_api;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::{convert::Infallible, future::Future};
 
 /// A client whose every request is answered by `answer`; an `Err` stands for a connection that fails with that text.
-pub(crate) fn client<A, F>(answer: A) -> kube::Client
+pub fn client<A, F>(answer: A) -> kube::Client
 where
     A: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Response<Bytes>, String>> + Send + 'static,
@@ -24,14 +24,14 @@ where
     kube::Client::new(service, "default")
 }
 
-pub(crate) fn json_response(status: u16, body: &Value) -> Response<Bytes> {
+pub fn json_response(status: u16, body: &Value) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body.to_string()));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    *response.status_mut() = StatusCode::from_u16(status).expect("tests answer with valid statuses");
     response
 }
 
 /// A `Status` failure as the API server words it.
-pub(crate) fn failure(status: u16, reason: &str, message: &str) -> Response<Bytes> {
+pub fn failure(status: u16, reason: &str, message: &str) -> Response<Bytes> {
     json_response(
         status,
         &json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "reason": reason, "message": message}),
