@@ -32,12 +32,19 @@ pub enum BindError {
 
 /// Opens a TCP port. Port 0 takes any free one: see `local_addr`.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { address, source },
-        io::ErrorKind::AddrNotAvailable => BindError::NoSuchAddress { address, source },
-        io::ErrorKind::PermissionDenied => BindError::NotPermitted { address, source },
-        _ => BindError::Other { address, source },
-    })
+    TcpListener::bind(address).await.map_err(|source| BindError::of(address, source))
+}
+
+impl BindError {
+    /// Why `address` could not be opened; for sockets that are opened with options of their own.
+    pub fn of(address: SocketAddr, source: io::Error) -> BindError {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse { address, source },
+            io::ErrorKind::AddrNotAvailable => BindError::NoSuchAddress { address, source },
+            io::ErrorKind::PermissionDenied => BindError::NotPermitted { address, source },
+            _ => BindError::Other { address, source },
+        }
+    }
 }
 
 /// Bounds of a server.
