@@ -1,0 +1,158 @@
+//! One endpoint as the data plane sees it: where it is, and live figures that outlast rebuilds of the table.
+
+use http::HeaderValue;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// First time out of an endpoint that refused a connection; doubles with every further refusal.
+const EJECT_FIRST_MS: u64 = 250;
+/// Longest time out: an endpoint that came back is found within this.
+const EJECT_MAX_MS: u64 = 15_000;
+
+/// What identifies an endpoint from one table to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointKey {
+    /// `namespace/name` of the pod, or of the EndpointSlice's target that is no pod.
+    pub pod: Arc<str>,
+    pub node: Arc<str>,
+    pub address: SocketAddr,
+}
+
+/// An endpoint with its live figures. Tables share it, so that counts survive a rebuild.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub key: EndpointKey,
+    /// `<namespace>/<pod>@<node>`, as the answer names it.
+    pub label: HeaderValue,
+    /// Requests that this router has in flight there.
+    in_flight: AtomicU32,
+    /// Requests that other routers have in flight there, in thousandths.
+    remote_milli: AtomicU64,
+    /// Requests sent there since the endpoint is known.
+    picks: AtomicU64,
+    refusals: AtomicU32,
+    /// Moment on the router's clock until which the endpoint is out, in ms.
+    out_until_ms: AtomicU64,
+}
+
+impl Endpoint {
+    pub fn new(key: EndpointKey) -> Arc<Endpoint> {
+        let label = HeaderValue::try_from(format!("{}@{}", key.pod, key.node)).unwrap_or(HeaderValue::from_static("unprintable"));
+        Arc::new(Endpoint {
+            key,
+            label,
+            in_flight: AtomicU32::new(0),
+            remote_milli: AtomicU64::new(0),
+            picks: AtomicU64::new(0),
+            refusals: AtomicU32::new(0),
+            out_until_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// `<namespace>/<pod>@<node>`.
+    pub fn name(&self) -> String {
+        format!("{}@{}", self.key.pod, self.key.node)
+    }
+
+    /// Requests in flight here and, as last heard, from other routers.
+    pub fn load(&self) -> f64 {
+        f64::from(self.in_flight()) + self.remote_milli.load(Relaxed) as f64 / 1000.0
+    }
+
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    pub fn picks(&self) -> u64 {
+        self.picks.load(Relaxed)
+    }
+
+    /// Takes in what other routers have in flight.
+    pub fn set_remote(&self, in_flight: f64) {
+        self.remote_milli.store((in_flight.clamp(0.0, 1e9) * 1000.0) as u64, Relaxed);
+    }
+
+    /// Counts a request in; dropping the guard counts it out, however the request ends.
+    pub fn enter(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.picks.fetch_add(1, Relaxed);
+        InFlight { endpoint: Arc::clone(self) }
+    }
+
+    pub fn is_out(&self, now_ms: u64) -> bool {
+        now_ms < self.out_until_ms.load(Relaxed)
+    }
+
+    /// The endpoint did not take a connection: it is out for a while that doubles, up to [`EJECT_MAX_MS`]. Returns for how long.
+    pub fn refused(&self, now_ms: u64) -> Duration {
+        let refusals = self.refusals.fetch_add(1, Relaxed);
+        let out_ms = EJECT_FIRST_MS.saturating_mul(1 << refusals.min(10)).min(EJECT_MAX_MS);
+        self.out_until_ms.store(now_ms + out_ms, Relaxed);
+        Duration::from_millis(out_ms)
+    }
+
+    /// The endpoint took a connection.
+    pub fn accepted(&self) {
+        // A plain load first: writing would bounce the cache line between workers for every connection.
+        if self.refusals.load(Relaxed) != 0 {
+            self.refusals.store(0, Relaxed);
+            self.out_until_ms.store(0, Relaxed);
+        }
+    }
+}
+
+/// One request in flight on an endpoint; gives the count back when dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    endpoint: Arc<Endpoint>,
+}
+
+impl InFlight {
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint() -> Arc<Endpoint> {
+        Endpoint::new(EndpointKey { pod: "demo/vision-1".into(), node: "edge-3".into(), address: ([127, 0, 0, 1], 80).into() })
+    }
+
+    #[test]
+    fn a_dropped_guard_gives_the_count_back() {
+        let endpoint = endpoint();
+        let (first, second) = (endpoint.enter(), endpoint.enter());
+        endpoint.set_remote(0.5);
+        assert_eq!((endpoint.in_flight(), endpoint.load()), (2, 2.5));
+        drop(first);
+        drop(second);
+        assert_eq!((endpoint.in_flight(), endpoint.picks()), (0, 2));
+        assert_eq!(endpoint.label, "demo/vision-1@edge-3");
+    }
+
+    #[test]
+    fn refusals_keep_it_out_for_longer_each_time_until_it_accepts() {
+        let endpoint = endpoint();
+        let outs: Vec<u128> = (0..8).map(|_| endpoint.refused(1000).as_millis()).collect();
+        assert_eq!(outs, [250, 500, 1000, 2000, 4000, 8000, 15_000, 15_000]);
+        assert!(endpoint.is_out(15_999) && !endpoint.is_out(16_000));
+        endpoint.accepted();
+        assert!(!endpoint.is_out(1000));
+        assert_eq!(endpoint.refused(1000).as_millis(), 250);
+    }
+}
