@@ -2,6 +2,8 @@
 
 use chassis::client::ClientConfig;
 use chassis::config::{Duration, Problems, Validate};
+use chassis::lease::LeaseConfig;
+use chassis::watches::WatchConfig;
 use placement::cluster::{LabelMatch, Price, Undelayed, Weights};
 use placement::units::{Micros, Span};
 use serde::{Deserialize, Serialize};
@@ -14,10 +16,12 @@ pub struct Config {
     pub client: ClientConfig,
     /// Pods whose `schedulerName` is this are bound.
     pub scheduler_name: String,
-    /// Namespace of the lease, of the CA's ConfigMap and of the Service.
+    /// Namespace of the CA's Secret and ConfigMap, and of the Service.
     pub namespace: String,
     pub admin: AdminConfig,
-    pub leader_election: LeaderElection,
+    /// With more than one replica exactly one binds; the others keep their caches warm and serve the topology.
+    pub leader_election: LeaseConfig,
+    pub watches: WatchConfig,
     pub placement: PlacementConfig,
     pub binding: Binding,
     pub queue: QueueConfig,
@@ -29,20 +33,6 @@ pub struct Config {
 pub struct AdminConfig {
     /// /livez, /readyz, /metrics and /configz. Port 0: any.
     pub address: SocketAddr,
-}
-
-/// With more than one replica exactly one binds; the others keep their caches warm and serve the topology.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct LeaderElection {
-    pub enabled: bool,
-    /// Name of the Lease.
-    pub lease: String,
-    /// How this replica signs the lease; empty: host name and a random part.
-    pub identity: String,
-    pub lease_duration: Duration,
-    pub renew_deadline: Duration,
-    pub retry_period: Duration,
 }
 
 /// How nodes are judged. See the model's settings.
@@ -121,10 +111,11 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             client: ClientConfig::default(),
-            scheduler_name: "edge-scheduler".into(),
-            namespace: "edge-system".into(),
+            scheduler_name: api::labels::SCHEDULER_NAME.into(),
+            namespace: api::labels::SYSTEM_NAMESPACE.into(),
             admin: AdminConfig::default(),
-            leader_election: LeaderElection::default(),
+            leader_election: LeaseConfig::default(),
+            watches: WatchConfig::default(),
             placement: PlacementConfig::default(),
             binding: Binding::default(),
             queue: QueueConfig::default(),
@@ -136,19 +127,6 @@ impl Default for Config {
 impl Default for AdminConfig {
     fn default() -> AdminConfig {
         AdminConfig { address: (Ipv4Addr::UNSPECIFIED, 10259).into() }
-    }
-}
-
-impl Default for LeaderElection {
-    fn default() -> LeaderElection {
-        LeaderElection {
-            enabled: true,
-            lease: "edge-scheduler".into(),
-            identity: String::new(),
-            lease_duration: Duration::from_secs(15),
-            renew_deadline: Duration::from_secs(10),
-            retry_period: Duration::from_secs(2),
-        }
     }
 }
 
@@ -255,16 +233,8 @@ impl Validate for Config {
                 problems.wrong(key, value, "more than 0s");
             }
         };
-        problems.within("leaderElection", |problems| {
-            let LeaderElection { lease_duration, renew_deadline, retry_period, .. } = &self.leader_election;
-            positive(problems, "retryPeriod", *retry_period);
-            if renew_deadline <= retry_period {
-                problems.wrong("renewDeadline", renew_deadline, "more than retryPeriod");
-            }
-            if lease_duration <= renew_deadline {
-                problems.wrong("leaseDuration", lease_duration, "more than renewDeadline");
-            }
-        });
+        problems.within("leaderElection", |problems| self.leader_election.validate(problems));
+        problems.within("watches", |problems| self.watches.validate(problems));
         problems.within("placement", |problems| {
             positive(problems, "maxAge", self.placement.max_age);
             if label_match(&self.placement.cloud).key.is_empty() {
@@ -348,7 +318,7 @@ mod tests {
         check("topology: {source: files}", r#""topology.matrix": got nothing"#);
         check("topology: {matrix: /m}", "source: files");
         check("topology: {maxProbesPerSecond: 0}", "more than 0");
-        check("leaderElection: {leaseDuration: 5s}", "more than renewDeadline");
+        check("leaderElection: {leaseDuration: 5s}", "less than leaseDuration");
         check("placement: {bandPercent: 101}", "0 to 100");
         check("queue: {maxBackoff: 10ms}", "at least initialBackoff");
         check("binding: {parallelism: 0}", "at least 1");

@@ -94,27 +94,29 @@ impl Agents {
         self.generation
     }
 
-    pub fn apply_node(&mut self, name: &str, facts: NodeFacts) {
+    /// Returns whether the node is new or has other addresses.
+    pub fn apply_node(&mut self, name: &str, facts: NodeFacts) -> bool {
         let old = self.nodes.insert(name.to_owned(), facts.clone());
-        if old.is_none_or(|old| old.addresses != facts.addresses) {
-            self.generation += 1;
-        }
+        let changed = old.is_none_or(|old| old.addresses != facts.addresses);
+        self.generation += u64::from(changed);
+        changed
     }
 
-    /// Forgets the node, its row, and what others said of it.
-    pub fn delete_node(&mut self, name: &str) -> Vec<PairChange> {
+    /// Forgets the node and its row. What was measured of it is not taken back: it grows old in the model, where a pod may still ask for it.
+    pub fn delete_node(&mut self, name: &str) {
         if self.nodes.remove(name).is_none() {
-            return Vec::new();
+            return;
         }
         self.generation += 1;
-        let mut changes = self.forget_row(name);
-        for (node, row) in &mut self.rows {
-            if row.stats.remove(name).is_some() {
-                changes.push(PairChange { from: node.clone(), to: name.to_owned(), stat: None });
-            }
+        self.rows.remove(name);
+        for row in self.rows.values_mut() {
+            row.stats.remove(name);
         }
         self.failing.remove(name);
-        changes
+        self.failing.retain(|_, by| {
+            by.remove(name);
+            !by.is_empty()
+        });
     }
 
     pub fn knows(&self, node: &str) -> bool {
@@ -138,7 +140,6 @@ impl Agents {
             return Err(ReportError::UnknownNode { node });
         }
         let need_full = Accepted { need_full: true, ..Accepted::default() };
-        let mut changes = Vec::new();
         match self.rows.get(&node) {
             Some(row) if row.epoch == report.epoch => {
                 if report.sequence <= row.sequence {
@@ -151,13 +152,13 @@ impl Agents {
             }
             Some(row) if report.epoch < row.epoch && now.since(row.last) < EPOCH_TAKEOVER => return Ok(Accepted::default()),
             _ if !report.full => return Ok(need_full),
-            Some(_) => changes = self.forget_row(&node),
-            None => {}
+            _ => {}
         }
-        Ok(self.apply(report, changes, now))
+        Ok(self.apply(report, now))
     }
 
-    fn apply(&mut self, report: Report, mut changes: Vec<PairChange>, now: Timestamp) -> Accepted {
+    fn apply(&mut self, report: Report, now: Timestamp) -> Accepted {
+        let mut changes = Vec::new();
         let node = report.node;
         let nobody = !self.settings.probing || !self.nodes.keys().any(|peer| *peer != node && probe_plan::probes(&node, peer));
         let row = self.rows.entry(node.clone()).or_insert_with(|| Row {
@@ -169,8 +170,9 @@ impl Agents {
             last: now,
             measured: false,
         });
-        row.sequence = report.sequence;
-        row.last = now;
+        // An agent that starts anew knows less than its predecessor: what that measured stands until it is replaced or too old.
+        let whole = report.full && row.epoch == report.epoch && row.sequence > 0;
+        (row.epoch, row.sequence, row.last) = (report.epoch, report.sequence, now);
         row.measured |= nobody || report.pairs.iter().any(|pair| pair.failing || pair.samples >= MIN_SAMPLES);
         if row.echo != report.echo {
             row.echo = report.echo;
@@ -181,7 +183,7 @@ impl Agents {
             row.devices = report.devices;
         }
         let pairs: &[PairReport] = if self.settings.probing { &report.pairs } else { &[] };
-        if report.full {
+        if whole {
             let named: BTreeSet<&str> = pairs.iter().map(|pair| pair.to.as_str()).collect();
             let gone: Vec<String> = row.stats.keys().filter(|to| !named.contains(to.as_str())).cloned().collect();
             for to in gone {
@@ -204,7 +206,6 @@ impl Agents {
             // A window that has lost its samples says nothing new: the figures from before stand, and grow old.
             let Some(stat) = stat(pair, now) else { continue };
             if row.stats.insert(pair.to.clone(), stat) != Some(stat) {
-                changes.retain(|change| change.to != pair.to);
                 changes.push(PairChange { from: node.clone(), to: pair.to.clone(), stat: Some(stat) });
             }
         }
@@ -255,17 +256,6 @@ impl Agents {
     fn also_probe(&self, node: &str) -> Vec<String> {
         let by = self.failing.get(node).into_iter().flatten();
         by.filter(|peer| !probe_plan::probes(node, peer)).cloned().collect()
-    }
-
-    fn forget_row(&mut self, node: &str) -> Vec<PairChange> {
-        self.failing.retain(|_, by| {
-            by.remove(node);
-            !by.is_empty()
-        });
-        let row = self.rows.remove(node);
-        let mut gone: Vec<String> = row.into_iter().flat_map(|row| row.stats.into_keys()).collect();
-        gone.sort_unstable();
-        gone.into_iter().map(|to| PairChange { from: node.to_owned(), to, stat: None }).collect()
     }
 }
 

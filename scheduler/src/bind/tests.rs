@@ -1,0 +1,84 @@
+use super::*;
+use crate::mock_api::{self, failure, json_response};
+use placement::cluster::PodKey;
+use serde_json::json;
+use std::sync::{Arc, Mutex};
+
+/// One answer of the mock: a status code with a message, no answer at all, or the pod as it stands.
+#[derive(Clone)]
+enum Answer {
+    Status(u16, &'static str),
+    Dropped,
+    Pod { uid: &'static str, node: Option<&'static str> },
+}
+
+/// Plays the answers in order; the outcome in words, and the requests that were made.
+async fn play(answers: &[Answer]) -> (String, Vec<String>) {
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let (log, mut left) = (requests.clone(), Vec::from(answers));
+    left.reverse();
+    let left = Arc::new(Mutex::new(left));
+    let client = mock_api::client(move |request| {
+        log.lock().unwrap().push(format!("{} {} {}", request.method(), request.uri().path(), String::from_utf8_lossy(request.body())));
+        let answer = left.lock().unwrap().pop();
+        async move {
+            match answer.expect("no more requests") {
+                Answer::Status(201, _) => Ok(json_response(201, &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))),
+                Answer::Status(code, message) => Ok(failure(code, if code == 404 { "NotFound" } else { "Whatever" }, message)),
+                Answer::Dropped => Err("connection reset".to_owned()),
+                Answer::Pod { uid, node } => Ok(json_response(
+                    200,
+                    &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "namespace": "default", "uid": uid},
+                            "spec": {"containers": [], "nodeName": node}}),
+                )),
+            }
+        }
+    });
+    let pod = Pod { key: PodKey::new("default", "a"), uid: "u1".into(), ..Pod::default() };
+    let outcome = match bind(&client, &pod, "edge-1", Duration::from_secs(20)).await {
+        Bound::Here => "here".to_owned(),
+        Bound::Elsewhere { node } => format!("on {node}"),
+        Bound::Gone => "gone".to_owned(),
+        Bound::Failed(error) => chassis::program::chain(&error),
+    };
+    let requests = requests.lock().unwrap().clone();
+    (outcome, requests)
+}
+
+async fn check(answers: &[Answer], expected: &str, requests: usize) {
+    let (outcome, made) = play(answers).await;
+    assert!(outcome.contains(expected), "{outcome:?} is not {expected:?}");
+    assert_eq!(made.len(), requests, "{made:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_binding_carries_the_uid() {
+    let (outcome, requests) = play(&[Answer::Status(201, "")]).await;
+    assert_eq!(outcome, "here");
+    let [request] = requests.as_slice() else { panic!("{requests:?}") };
+    assert!(request.starts_with("POST /api/v1/namespaces/default/pods/a/binding "), "{request}");
+    assert!(request.contains(r#""uid":"u1""#) && request.contains(r#""kind":"Node","name":"edge-1""#), "{request}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_final_and_a_conflict_is_looked_into() {
+    use Answer::{Pod, Status};
+    check(&[Status(404, "not found")], "gone", 1).await;
+    check(&[Status(422, "pod is being deleted")], "binding rejected: pod is being deleted", 1).await;
+    let conflict = Status(409, "pod a is already assigned");
+    check(&[conflict.clone(), Pod { uid: "u1", node: Some("edge-2") }], "on edge-2", 2).await;
+    check(&[conflict.clone(), Pod { uid: "u1", node: Some("edge-1") }], "here", 2).await;
+    check(&[conflict.clone(), Pod { uid: "u2", node: None }], "gone", 2).await;
+    check(&[conflict, Pod { uid: "u1", node: None }], "binding rejected: pod a is already assigned", 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_outcome_is_unknown_the_pod_is_read_until_it_tells() {
+    use Answer::{Dropped, Pod, Status};
+    check(&[Dropped, Status(500, "x"), Dropped, Pod { uid: "u1", node: Some("edge-1") }], "here", 4).await;
+    check(&[Status(503, "starting"), Pod { uid: "u1", node: None }], "binding failed: starting", 2).await;
+    check(&[Dropped, Status(404, "not found")], "gone", 2).await;
+    let silent = vec![Dropped; 16];
+    let (outcome, made) = play(&silent).await;
+    assert!(outcome.starts_with("binding failed") && (5..16).contains(&made.len()), "{outcome} after {}", made.len());
+}

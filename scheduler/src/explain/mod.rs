@@ -1,0 +1,111 @@
+//! Why a pod is where it is, or waits: the decision as data, as a table, and as an answer of the topology service.
+
+mod decisions;
+mod table;
+
+pub use decisions::Decisions;
+pub use table::table;
+
+use placement::plan::{Decision, Outcome, ScoreLine, Verdict};
+use placement::units::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A decision for people and programs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    pub namespace: String,
+    pub pod: String,
+    pub uid: String,
+    pub decided_at_ms: u64,
+    /// Judged anew for this answer, on the cluster as it is: the decision itself is not kept any more, or the pod was never tried.
+    pub recomputed: bool,
+    pub result: Judgement,
+    /// Where it was placed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// As in the pod's event; of a placed pod with the figures that decided.
+    pub message: String,
+    /// Every node, by name. Empty when the pod was held before any was looked at.
+    pub nodes: Vec<NodeLine>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Judgement {
+    Scheduled,
+    Unschedulable,
+    Held,
+}
+
+/// One node's verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeLine {
+    pub node: String,
+    pub fits: bool,
+    /// Of a rejected node, with figures: `31.2 ms from edge-1, bound 25 ms`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+    /// Response time plus price in microseconds, of pods that are ranked by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_us: Option<f64>,
+    /// Equal in cost to the best.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_band: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<ScoreLine>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
+}
+
+impl Explanation {
+    pub fn new(decision: &Decision, at: Timestamp, recomputed: bool) -> Explanation {
+        let (result, node) = match &decision.outcome {
+            Outcome::Place { node, .. } => (Judgement::Scheduled, Some(node.clone())),
+            Outcome::Unschedulable => (Judgement::Unschedulable, None),
+            Outcome::Held(_) => (Judgement::Held, None),
+        };
+        let nodes = decision.nodes.iter().map(|judged| {
+            let node = judged.node.clone();
+            match &judged.verdict {
+                Verdict::Feasible { cost_us, in_band, scores, total } => NodeLine {
+                    node,
+                    fits: true,
+                    reasons: Vec::new(),
+                    cost_us: *cost_us,
+                    in_band: *in_band,
+                    scores: scores.clone(),
+                    total: Some(*total),
+                },
+                Verdict::Rejected(reasons) => NodeLine {
+                    node,
+                    fits: false,
+                    reasons: reasons.iter().map(placement::plan::Reason::detail).collect(),
+                    cost_us: None,
+                    in_band: false,
+                    scores: Vec::new(),
+                    total: None,
+                },
+            }
+        });
+        Explanation {
+            namespace: decision.pod.namespace.clone(),
+            pod: decision.pod.name.clone(),
+            uid: decision.uid.clone(),
+            decided_at_ms: at.0,
+            recomputed,
+            result,
+            node,
+            message: event_note(decision),
+            nodes: nodes.collect(),
+        }
+    }
+}
+
+/// The note of the pod's event: kube-scheduler's sentence, and for a placed pod why this node won.
+pub fn event_note(decision: &Decision) -> String {
+    match &decision.outcome {
+        Outcome::Place { because, .. } if !because.is_empty() => format!("{}: {because}", decision.message()),
+        _ => decision.message(),
+    }
+}

@@ -1,0 +1,92 @@
+//! From watches to the state: pods of every scheduler, and nodes.
+
+use crate::state::{Shared, Told, now};
+use crate::topology::board::Board;
+use chassis::watches::Change;
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::core::v1;
+use placement::cluster::PodKey;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+/// Terminated pods hold nothing and are nobody's reference; their end comes as a deletion from the watch.
+pub const POD_FIELDS: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
+/// Feeds pods until the watch ends.
+pub async fn pods(mut changes: impl Stream<Item = Change<v1::Pod>> + Unpin, shared: Arc<Shared>, scheduler_name: String) {
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Apply(pod) => apply_pod(&shared, &pod, &scheduler_name),
+            Change::Delete(pod) => {
+                let key = key(&pod);
+                shared.change(|state| state.delete_pod(&key, now()));
+            }
+            Change::Reset(pods) => {
+                let listed: HashSet<PodKey> = pods.iter().map(key).collect();
+                let known = shared.lock().cluster.snapshot();
+                let gone: BTreeSet<PodKey> = known.pods().map(|view| view.pod.key.clone()).filter(|key| !listed.contains(key)).collect();
+                for key in gone {
+                    shared.change(|state| state.delete_pod(&key, now()));
+                }
+                for pod in &pods {
+                    apply_pod(&shared, pod, &scheduler_name);
+                }
+            }
+        }
+    }
+}
+
+fn apply_pod(shared: &Shared, pod: &v1::Pod, scheduler_name: &str) {
+    let model = Arc::new(api::convert::pod(pod));
+    let ours = model.scheduler_name == scheduler_name;
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let told = conditions.into_iter().find(|condition| condition.type_ == "PodScheduled").map(|found| Told::of(&model.uid, found));
+    shared.change(|state| state.apply_pod(model, told, ours, now()));
+}
+
+fn key(pod: &v1::Pod) -> PodKey {
+    PodKey::new(pod.metadata.namespace.clone().unwrap_or_default(), pod.metadata.name.clone().unwrap_or_default())
+}
+
+/// Feeds nodes until the watch ends.
+pub async fn nodes(mut changes: impl Stream<Item = Change<v1::Node>> + Unpin, shared: Arc<Shared>, board: Arc<Board>) {
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Apply(node) => apply_node(&shared, &board, &node),
+            Change::Delete(node) => delete_node(&shared, &board, node.metadata.name.as_deref().unwrap_or_default()),
+            Change::Reset(nodes) => {
+                let listed: HashSet<&str> = nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect();
+                let known = shared.lock().cluster.snapshot();
+                for (_, node) in known.nodes().filter(|(_, node)| !listed.contains(node.name.as_str())) {
+                    delete_node(&shared, &board, &node.name);
+                }
+                for node in &nodes {
+                    apply_node(&shared, &board, node);
+                }
+            }
+        }
+        board.refresh_warm(now());
+    }
+}
+
+fn apply_node(shared: &Shared, board: &Board, node: &v1::Node) {
+    match api::convert::node(node) {
+        Ok(model) => {
+            board.apply_node(&model);
+            shared.change(|state| {
+                let changes = state.cluster.apply_node(model);
+                state.note(&changes, now());
+            });
+        }
+        // Its last good state stands; without one it takes no pods.
+        Err(error) => tracing::warn!(error = chassis::program::chain(&error), "a node that can't be read is not used"),
+    }
+}
+
+fn delete_node(shared: &Shared, board: &Board, name: &str) {
+    board.delete_node(name);
+    shared.change(|state| {
+        let changes = state.cluster.delete_node(name);
+        state.note(&changes, now());
+    });
+}

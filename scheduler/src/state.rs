@@ -1,0 +1,129 @@
+//! What the scheduler knows and what it has yet to do: the model's cluster, the queue, and what was last said about each pending pod.
+//!
+//! One lock guards all of it, and nothing awaits or does I/O under it: every change is an event in memory that takes microseconds.
+
+use crate::explain::Decisions;
+use crate::queue::{Event, Queue, Settings};
+use k8s_openapi::api::core::v1::PodCondition;
+use placement::cluster::{Changes, Cluster, ClusterEvent, Pod, PodKey};
+use placement::units::Timestamp;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+impl Event for ClusterEvent {
+    /// kube-scheduler's names where it has one.
+    fn label(&self) -> &'static str {
+        match self {
+            ClusterEvent::NodeAdded { .. } => "NodeAdd",
+            ClusterEvent::NodeUpdated { allocatable: true, .. } => "NodeAllocatableChange",
+            ClusterEvent::NodeUpdated { taints: true, .. } => "NodeTaintChange",
+            ClusterEvent::NodeUpdated { .. } => "NodeLabelChange",
+            ClusterEvent::NodeDeleted { .. } => "NodeDelete",
+            ClusterEvent::PodAdded { .. } => "UnscheduledPodAdd",
+            ClusterEvent::PodUpdated { .. } => "UnscheduledPodUpdate",
+            ClusterEvent::PodPlaced { .. } => "AssignedPodAdd",
+            ClusterEvent::PodReleased { .. } => "AssignedPodDelete",
+            ClusterEvent::PodGone { .. } => "UnscheduledPodDelete",
+            ClusterEvent::RttChanged { .. } => "RttChange",
+            ClusterEvent::TopologyWarm => "TopologyWarm",
+        }
+    }
+}
+
+/// The condition `PodScheduled` as the API server has it, or as we last asked it to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub uid: String,
+    pub status: String,
+    pub reason: String,
+    pub message: String,
+}
+
+impl Told {
+    pub fn of(uid: &str, condition: &PodCondition) -> Told {
+        Told {
+            uid: uid.to_owned(),
+            status: condition.status.clone(),
+            reason: condition.reason.clone().unwrap_or_default(),
+            message: condition.message.clone().unwrap_or_default(),
+        }
+    }
+}
+
+pub struct State {
+    pub cluster: Cluster,
+    pub queue: Queue<ClusterEvent>,
+    /// Of pods in the queue.
+    pub told: HashMap<PodKey, Told>,
+    pub decisions: Decisions,
+    /// Pods that refer to RTTs may be judged.
+    pub warm: bool,
+}
+
+impl State {
+    /// Tells the queue what changed.
+    pub fn note(&mut self, changes: &Changes, now: Timestamp) {
+        for event in changes {
+            self.queue.notify(event, now);
+        }
+    }
+
+    /// A pod of any scheduler as the API server has it. `ours`: it asks for us.
+    pub fn apply_pod(&mut self, pod: Arc<Pod>, told: Option<Told>, ours: bool, now: Timestamp) {
+        let waits = ours && pod.node_name.is_none() && !pod.terminating && pod.phase == placement::cluster::PodPhase::Pending;
+        let changes = self.cluster.apply_pod(pod.clone());
+        if waits {
+            match told {
+                Some(told) => drop(self.told.insert(pod.key.clone(), told)),
+                None => drop(self.told.remove(&pod.key)),
+            }
+            // An assumed pod is on its way: its binding decides what becomes of it.
+            self.queue.apply(pod, now);
+        } else {
+            self.queue.delete(&pod.key);
+            self.told.remove(&pod.key);
+        }
+        self.note(&changes, now);
+    }
+
+    pub fn delete_pod(&mut self, key: &PodKey, now: Timestamp) {
+        self.queue.delete(key);
+        self.told.remove(key);
+        self.decisions.forget(key);
+        let changes = self.cluster.delete_pod(key);
+        self.note(&changes, now);
+    }
+}
+
+/// The state, shared by what feeds it and what acts on it.
+pub struct Shared {
+    state: Mutex<State>,
+    /// Something was queued or became due.
+    pub wake: Notify,
+}
+
+impl Shared {
+    pub fn new(model: placement::cluster::Settings, queue: Settings, warm: bool) -> Shared {
+        let state =
+            State { cluster: Cluster::new(model), queue: Queue::new(queue), told: HashMap::new(), decisions: Decisions::default(), warm };
+        Shared { state: Mutex::new(state), wake: Notify::new() }
+    }
+
+    /// Takes the lock. A panic elsewhere left whole values behind: every change is applied by one call.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state and wakes the cycle.
+    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.wake.notify_one();
+        result
+    }
+}
+
+/// The wall clock, where the program meets the model.
+pub fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_millisecond().max(0) as u64)
+}
