@@ -24,6 +24,8 @@ pub const TOPOLOGY_PORT: u16 = 9443;
 pub const TOPOLOGY_CA_CONFIG_MAP: &str = "edge-topology-ca";
 /// Its key.
 pub const TOPOLOGY_CA_KEY: &str = "ca.crt";
+/// Secret (in [`SYSTEM_NAMESPACE`]) with that CA's key, shared by the replicas of the scheduler.
+pub const TOPOLOGY_CA_KEY_SECRET: &str = "edge-topology-ca";
 /// Audience of the tokens that agents and routers present to the topology service.
 pub use crate::protocol::TOKEN_AUDIENCE;
 

@@ -4,4 +4,5 @@ pub mod convert;
 pub mod crd;
 pub mod labels;
 pub mod protocol;
+pub mod rbac;
 pub mod refusal;

@@ -92,12 +92,9 @@ pub struct FailureDomain {
 /// Whether the room is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ReservationPhase {
-    /// The host keeps the room.
     #[default]
     Reserved,
-    /// The domain failed and a replacement took the room.
     Claimed,
-    /// The host can't keep the room any more; another is being looked for.
     Lost,
 }
 
@@ -109,7 +106,7 @@ pub struct BackupReservationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Whether the room is there.
+    /// Reserved: the host keeps the room. Claimed: the domain failed and a replacement took it. Lost: the host can't keep it any more, and another is being looked for.
     #[serde(default)]
     pub phase: ReservationPhase,
 

@@ -5,16 +5,18 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{borrow::Cow, fmt, str::FromStr};
 
-/// A non-negative duration of up to an hour, in microseconds. kube's own `Duration` panics on figures that overflow, so it can't read what users write.
+/// A duration from 0 to 59 minutes, in microseconds. kube's own `Duration` panics on figures that overflow, so it can't read what users write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(pub Micros);
 
-/// What the API server holds durations against; what it lets through always parses.
-pub const PATTERN: &str = r"^[0-9]{1,7}(\.[0-9]{1,3})?(us|ms|s|m)$";
-const LONGEST_US: u64 = 3_600_000_000;
+/// What the API server holds durations against. It says the same as [`UNITS`], so that whatever it lets through can be read.
+const PATTERN: &str = r"^([0-9]{1,9}us|[0-9]{1,6}(\.[0-9]{1,3})?ms|[0-9]{1,3}(\.[0-9]{1,3})?s|[0-5]?[0-9]m)$";
+/// Unit, microseconds in it, most digits before and after the point.
+const UNITS: [(&str, u64, usize, usize); 4] = [("us", 1, 9, 0), ("ms", 1_000, 6, 3), ("s", 1_000_000, 3, 3), ("m", 60_000_000, 2, 0)];
+const LONGEST_US: u64 = 59 * 60_000_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("duration {text:?} is not a number with one of the units us, ms, s, m, of at most an hour, such as \"25ms\"")]
+#[error("duration {text:?} is not a number with one of the units us, ms, s, m, below an hour, such as \"25ms\", \"2.5s\" or \"5m\"")]
 pub struct DurationError {
     pub text: String,
 }
@@ -42,26 +44,18 @@ impl From<Duration> for std::time::Duration {
 impl FromStr for Duration {
     type Err = DurationError;
 
-    /// Rounds up to whole microseconds.
     fn from_str(text: &str) -> Result<Duration, DurationError> {
         let wrong = || DurationError { text: text.to_owned() };
-        let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
-        let (number, unit) = text.split_at(unit_at);
-        let nanos_per_unit: u64 = match unit {
-            "us" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            _ => return Err(wrong()),
-        };
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-        let digits = |s: &str, longest: usize| (1..=longest).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_digit());
-        if !digits(whole, 7) || !digits(fraction, 3) {
+        let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?);
+        let (_, us_per_unit, whole_digits, fraction_digits) = UNITS.into_iter().find(|(name, ..)| *name == unit).ok_or_else(wrong)?;
+        let (whole, fraction) = number.split_once('.').map_or((number, None), |(whole, fraction)| (whole, Some(fraction)));
+        let digits = |s: &str, most: usize| (1..=most).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_digit());
+        if !digits(whole, whole_digits) || fraction.is_some_and(|fraction| !digits(fraction, fraction_digits)) {
             return Err(wrong());
         }
-        let thousandths: u64 = format!("{whole}{fraction:0<3}").parse().map_err(|_| wrong())?;
-        // At most 10^10 thousandths of 6 * 10^10 ns: overflow is possible for absurd minutes alone.
-        let us = thousandths.checked_mul(nanos_per_unit / 1_000).ok_or_else(wrong)?.div_ceil(1_000);
+        // At most twelve digits of at most 60 s: far from overflow. Every unit with a fraction has a thousand microseconds or more.
+        let thousandths: u64 = format!("{whole}{:0<3}", fraction.unwrap_or_default()).parse().map_err(|_| wrong())?;
+        let us = thousandths * us_per_unit / 1_000;
         if us > LONGEST_US {
             return Err(wrong());
         }
@@ -69,10 +63,11 @@ impl FromStr for Duration {
     }
 }
 
-/// The largest unit that needs no fraction: `25ms`, `2500us`, `30s`.
+/// The largest unit that needs no fraction: `25ms`, `2500us`, `30s`; from 1000 s on whole minutes, rounded up.
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.0 {
+            us if us >= 1_000_000_000 => write!(f, "{}m", us.div_ceil(60_000_000)),
             us if us % 1_000_000 == 0 => write!(f, "{}s", us / 1_000_000),
             us if us % 1_000 == 0 => write!(f, "{}ms", us / 1_000),
             us => write!(f, "{us}us"),
@@ -124,32 +119,47 @@ mod tests {
     fn durations_read_and_print() {
         check("25ms", Some(25_000), "25ms");
         check("2.5ms", Some(2_500), "2500us");
+        check("0.04ms", Some(40), "40us");
         check("0.0s", Some(0), "0s");
         check("800us", Some(800), "800us");
-        check("1.5us", Some(2), "2us");
         check("5m", Some(300_000_000), "300s");
-        check("60m", Some(3_600_000_000), "3600s");
+        check("59m", Some(3_540_000_000), "59m");
     }
+
+    const WRONG: [&str; 17] = [
+        "",
+        "25",
+        "ms",
+        "-1ms",
+        "1h",
+        "60m",
+        "61m",
+        "1000s",
+        "1.5us",
+        "1.5m",
+        "1e3ms",
+        "1.ms",
+        ".5ms",
+        "1.2345ms",
+        "25 ms",
+        "5msx",
+        "99999999999999999999999s",
+    ];
 
     #[test]
     fn what_is_not_a_duration_is_refused() {
-        for text in [
-            "",
-            "25",
-            "ms",
-            "-1ms",
-            "1h",
-            "61m",
-            "9999999m",
-            "1e3ms",
-            "1.ms",
-            ".5ms",
-            "1.2345ms",
-            "25 ms",
-            "5msx",
-            "99999999999999999999999s",
-        ] {
+        for text in WRONG {
             check(text, None, "");
+        }
+    }
+
+    #[test]
+    fn the_api_server_says_the_same() {
+        let validator =
+            jsonschema::validator_for(&json_schema!({"type": "string", "maxLength": 13, "pattern": PATTERN}).to_value()).unwrap();
+        let right = ["0us", "999999999us", "999999.999ms", "999.999s", "0.001s", "00ms", "59m", "0m"];
+        for text in right.into_iter().chain(WRONG) {
+            assert_eq!(validator.is_valid(&text.into()), text.parse::<Duration>().is_ok(), "{text}");
         }
     }
 }

@@ -66,11 +66,11 @@ pub struct EdgeLoadBalancerSpec {
     #[schemars(length(max = 8), inner(length(min = 1, max = 63)))]
     pub device_priority: Vec<String>,
 
-    /// How one of the endpoints within every bound is chosen.
+    /// How one of the endpoints within every bound is chosen. balance: of those whose response time is near the best, the one with most free compute; round-robin; squeeze: fill one up to the watermark before the next; random; weighted-round-robin; least-connections; optimized: the least of what objective names.
     #[serde(default)]
     pub policy: PolicyType,
 
-    /// What policy "optimized" minimises; only with that policy.
+    /// What policy "optimized" minimises, only with that policy: cost (the price of the node), performance (the response time), or mixed (response time plus weighted price).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<Objective>,
 
@@ -91,7 +91,7 @@ pub struct EdgeLoadBalancerSpec {
     #[schemars(range(min = 1, max = 100))]
     pub watermark: u8,
 
-    /// What is spoken to the endpoints.
+    /// What is spoken to the endpoints: http (version 1.1), grpc (HTTP/2 without TLS), tcp or udp.
     #[serde(default)]
     pub protocol: Protocol,
 
@@ -182,16 +182,13 @@ pub struct Route {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PolicyType {
-    /// Of the endpoints whose response time is near the best, the one with most free compute.
     #[default]
     Balance,
     RoundRobin,
-    /// Fill one endpoint up to the watermark before the next.
     Squeeze,
     Random,
     WeightedRoundRobin,
     LeastConnections,
-    /// The least of what objective names.
     Optimized,
 }
 
@@ -199,11 +196,8 @@ pub enum PolicyType {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Objective {
-    /// The price of the node.
     Cost,
-    /// The response time.
     Performance,
-    /// Response time plus weighted price.
     #[default]
     Mixed,
 }
@@ -342,7 +336,6 @@ impl Performance {
 pub enum Protocol {
     #[default]
     Http,
-    /// HTTP/2 without TLS.
     Grpc,
     Tcp,
     Udp,
@@ -352,7 +345,7 @@ pub enum Protocol {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Affinity {
-    /// none, by the client's address, or by a header.
+    /// What identifies a client: none, client (its address), or header.
     #[serde(default, rename = "type")]
     pub kind: AffinityType,
 

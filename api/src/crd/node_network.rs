@@ -94,6 +94,7 @@ pub struct LayerSummary {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Neighbour {
+    /// Its name.
     pub node: String,
     /// Median RTT of the window.
     pub p50: Duration,
