@@ -1,5 +1,7 @@
 //! What the API server says of custom resources: the published schema, its defaults and its CEL rules, and that our own check agrees.
 
+#![allow(clippy::unwrap_used)]
+
 use api::crd::{BackupReservation, EdgeLoadBalancer, NodeNetwork, SpecError, definitions};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};

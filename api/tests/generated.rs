@@ -1,5 +1,7 @@
 //! What is generated under configs/ is what the code says. `UPDATE=1 cargo test -p api --test generated` writes it.
 
+#![allow(clippy::unwrap_used)]
+
 use serde::Serialize;
 use std::path::PathBuf;
 

@@ -13,7 +13,10 @@ fn read(name: &str) -> String {
 
 /// Documents that git knows of.
 fn documents() -> Vec<String> {
-    let output = std::process::Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard", "*.md"]).current_dir(root()).output();
+    let output = std::process::Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.md"])
+        .current_dir(root())
+        .output();
     let listed = String::from_utf8(output.unwrap().stdout).unwrap();
     let documents: Vec<String> = listed.lines().filter(|name| root().join(name).exists()).map(str::to_owned).collect();
     assert!(documents.contains(&"README.md".to_owned()), "git lists no README.md");
@@ -47,7 +50,8 @@ fn relative_links_lead_somewhere() {
 #[test]
 fn the_code_map_is_whole_and_true() {
     let map = read("ARCHITECTURE.md");
-    let quoted: BTreeSet<&str> = map.split('`').skip(1).step_by(2).filter(|word| word.contains('/') && !word.contains([' ', '{', '<', '*', '…', ':'])).collect();
+    let quoted: BTreeSet<&str> =
+        map.split('`').skip(1).step_by(2).filter(|word| word.contains('/') && !word.contains([' ', '{', '<', '*', '…', ':'])).collect();
     let missing: Vec<&&str> = quoted.iter().filter(|path| !path.starts_with('/') && !root().join(path).exists()).collect();
     let missing: Vec<_> = missing.into_iter().filter(|path| path.ends_with(".rs") || path.ends_with('/')).collect();
     assert!(missing.is_empty(), "ARCHITECTURE.md names what does not exist: {missing:?}");

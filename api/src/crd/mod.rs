@@ -1,5 +1,8 @@
 //! The custom resources, and how their definitions are finished for the API server.
 
+// Printer columns repeat keys like `type_`, each in a list of its own.
+#![allow(clippy::duplicated_attributes)]
+
 mod backup_reservation;
 mod definition;
 mod duration;

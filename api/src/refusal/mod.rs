@@ -19,8 +19,11 @@ const VOLUME: &str = "is not supported yet: the node might not reach the volume"
 
 /// A refused field of the spec, of a container or of a volume, and what counts as using it.
 type Rule<F> = (&'static str, F, &'static str);
+type PodRule = Rule<fn(&PodSpec) -> bool>;
+type ContainerRule = Rule<fn(&PodSpec, &Container) -> bool>;
+type VolumeRule = Rule<fn(&Volume) -> bool>;
 
-const POD_RULES: &[Rule<fn(&PodSpec) -> bool>] = &[
+const POD_RULES: &[PodRule] = &[
     ("affinity.podAffinity", uses_pod_affinity, UNSUPPORTED),
     ("affinity.podAntiAffinity", uses_pod_anti_affinity, UNSUPPORTED),
     ("topologySpreadConstraints", |spec| some(&spec.topology_spread_constraints), UNSUPPORTED),
@@ -31,14 +34,14 @@ const POD_RULES: &[Rule<fn(&PodSpec) -> bool>] = &[
 ];
 
 /// Init containers are held to the same rules: of the host ports, Kubernetes counts a sidecar's only, and gives others no meaning.
-const CONTAINER_RULES: &[Rule<fn(&PodSpec, &Container) -> bool>] = &[
+const CONTAINER_RULES: &[ContainerRule] = &[
     ("ports[].hostPort", uses_host_port, UNSUPPORTED),
     ("restartPolicyRules", restarts_all, RESTART_ALL),
     ("volumeMounts[].bindMountOptions", uses_mount_options, MOUNT_OPTIONS),
 ];
 
 /// What binds a pod to the nodes that can attach or reach a volume, or has a limit per node.
-const VOLUME_RULES: &[Rule<fn(&Volume) -> bool>] = &[
+const VOLUME_RULES: &[VolumeRule] = &[
     ("awsElasticBlockStore", |volume| volume.aws_elastic_block_store.is_some(), VOLUME),
     ("azureDisk", |volume| volume.azure_disk.is_some(), VOLUME),
     ("azureFile", |volume| volume.azure_file.is_some(), VOLUME),
