@@ -4,9 +4,11 @@
 //! Nothing here is global to the process except what [`program::main`] sets up, so that several programs can run in one.
 
 pub mod admin;
+pub mod authn;
 pub mod backoff;
 pub mod client;
 pub mod config;
+pub mod events;
 pub mod http_error;
 pub mod lease;
 pub mod metrics;

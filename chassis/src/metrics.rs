@@ -6,7 +6,10 @@ use prometheus_client::{
 };
 use std::fmt;
 
-/// Encodes a gauge family: one value for each label set (`[("watch", "pods")]`, or `NoLabelSet`).
+/// The label set of a family that has one value only.
+pub const NO_LABELS: [(&str, &str); 0] = [];
+
+/// Encodes a gauge family: one value for each label set (`[("watch", "pods")]`, or [`NO_LABELS`]).
 pub fn gauges<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,

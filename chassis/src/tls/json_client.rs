@@ -4,7 +4,7 @@ use super::{ClientOptions, HttpsClient, TlsError, TokenError, TokenSource, https
 use crate::http_error::ErrorBody;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use serde::{Serialize, de::DeserializeOwned};
@@ -26,17 +26,17 @@ pub struct JsonClient {
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     #[error("{uri}: no token to send")]
-    Token { uri: Uri, source: TokenError },
+    Token { uri: String, source: TokenError },
     #[error("{uri}: cannot connect")]
-    Connect { uri: Uri, source: hyper_util::client::legacy::Error },
+    Connect { uri: String, source: hyper_util::client::legacy::Error },
     #[error("{uri}: no answer within {limit:?}")]
-    TimedOut { uri: Uri, limit: Duration },
+    TimedOut { uri: String, limit: Duration },
     #[error("{uri} answered {status}: {message}")]
-    Refused { uri: Uri, status: StatusCode, reason: String, message: String },
+    Refused { uri: String, status: StatusCode, reason: String, message: String },
     #[error("{uri}: the answer broke off: {message}")]
-    Body { uri: Uri, message: String },
+    Body { uri: String, message: String },
     #[error("{uri}: the answer is not what was expected")]
-    Json { uri: Uri, source: serde_json::Error },
+    Json { uri: String, source: serde_json::Error },
     #[error("{uri}: not a request that can be sent")]
     Request { uri: String, source: http::Error },
 }
@@ -78,7 +78,7 @@ impl JsonClient {
     }
 
     pub async fn post<T: DeserializeOwned>(&self, uri: &str, body: &impl Serialize) -> Result<T, CallError> {
-        let body = serde_json::to_vec(body).map_err(|source| CallError::Json { uri: Uri::from_static("/"), source })?;
+        let body = serde_json::to_vec(body).map_err(|source| CallError::Json { uri: uri.to_owned(), source })?;
         let (uri, body) = self.call(Method::POST, uri, "application/json", body.into()).await?;
         serde_json::from_slice(&body).map_err(|source| CallError::Json { uri, source })
     }
@@ -109,7 +109,7 @@ impl JsonClient {
         }))
     }
 
-    async fn call(&self, method: Method, uri: &str, accept: &'static str, body: Bytes) -> Result<(Uri, Bytes), CallError> {
+    async fn call(&self, method: Method, uri: &str, accept: &'static str, body: Bytes) -> Result<(String, Bytes), CallError> {
         within(self.timeout, uri, async {
             let (uri, body) = self.start(method, uri, accept, body).await?;
             let body = read(&uri, body, LARGEST_ANSWER).await?;
@@ -119,17 +119,17 @@ impl JsonClient {
     }
 
     /// Sends a request and returns the body of a success.
-    async fn start(&self, method: Method, uri: &str, accept: &'static str, body: Bytes) -> Result<(Uri, Incoming), CallError> {
+    async fn start(&self, method: Method, uri: &str, accept: &'static str, body: Bytes) -> Result<(String, Incoming), CallError> {
         let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT, accept);
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         if let Some(source) = &self.token {
-            let token = source.token().await.map_err(|source| CallError::Token { uri: uri.parse().unwrap_or_default(), source })?;
+            let token = source.token().await.map_err(|source| CallError::Token { uri: uri.to_owned(), source })?;
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(Full::new(body)).map_err(|source| CallError::Request { uri: uri.to_owned(), source })?;
-        let uri = request.uri().clone();
+        let uri = uri.to_owned();
         let response = self.http.request(request).await.map_err(|source| CallError::Connect { uri: uri.clone(), source })?;
         let status = response.status();
         if status.is_success() {
@@ -145,15 +145,13 @@ impl JsonClient {
 }
 
 async fn within<T>(limit: Duration, uri: &str, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-    tokio::time::timeout(limit, call)
-        .await
-        .unwrap_or_else(|_elapsed| Err(CallError::TimedOut { uri: uri.parse().unwrap_or_default(), limit }))
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_elapsed| Err(CallError::TimedOut { uri: uri.to_owned(), limit }))
 }
 
-async fn read(uri: &Uri, body: Incoming, limit: usize) -> Result<Bytes, CallError> {
+async fn read(uri: &str, body: Incoming, limit: usize) -> Result<Bytes, CallError> {
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) => Err(CallError::Body { uri: uri.clone(), message: error.to_string() }),
+        Err(error) => Err(CallError::Body { uri: uri.to_owned(), message: error.to_string() }),
     }
 }
 
