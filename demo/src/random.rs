@@ -3,6 +3,11 @@
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
+/// A number that stands for a text, the same in every run (FNV-1a, 64 bits).
+pub fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// A stream of random numbers that depends on its seed alone.
 #[derive(Clone, Debug)]
 pub struct Random(Xoshiro256PlusPlus);
@@ -13,10 +18,9 @@ impl Random {
         Random(Xoshiro256PlusPlus::seed_from_u64(seed))
     }
 
-    /// The stream of this text (FNV-1a), for what must not depend on order.
+    /// The stream of this text, for what must not depend on order.
     pub fn of_text(text: &str) -> Random {
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        Random::new(hash)
+        Random::new(hash(text))
     }
 
     /// Uniform in 0..1.
