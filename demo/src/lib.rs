@@ -1,5 +1,6 @@
 //! The embedded cluster and the simulated world that the demo runs the three programs in.
 
+pub mod controllers;
 pub mod kubelet;
 pub mod random;
 pub mod wan;
