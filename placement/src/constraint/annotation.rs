@@ -35,7 +35,11 @@ pub fn parse_annotation(json: &str) -> (Vec<DelayBound>, Vec<DelayError>) {
         };
         match entry {
             Ok(bound) => bounds.push(bound),
-            Err((value, why)) => errors.push(DelayError { key: format!("annotation {ANNOTATION}, {key:?}"), value, why }),
+            // An annotation may take 256 kB; what goes into conditions and events must not.
+            Err((value, why)) => {
+                let key = format!("annotation {ANNOTATION}, {:?}", excerpt(&key));
+                errors.push(DelayError { key, value: excerpt(&value), why });
+            }
         }
     }
     (bounds, errors)
@@ -54,6 +58,7 @@ fn entry(key: &str, value: &Json) -> Result<DelayBound, Wrong> {
         source: DelaySource::Annotation,
     };
     let duration = |value: &Json| match value {
+        Json::Text(text) if text.len() > 40 => Err((text.clone(), r#"is too long for a duration such as "25ms""#.to_owned())),
         Json::Text(text) => milliseconds::duration(text).map_err(|why| (text.clone(), why)),
         Json::Number(number) if number.starts_with('-') => {
             Err((number.clone(), r#"is negative; write a duration such as "25ms""#.to_owned()))
@@ -112,7 +117,7 @@ fn reference(key: &str) -> Result<Reference, String> {
         "job" => workload(WorkloadKind::Job),
         other => {
             let right = nearest(&other.to_lowercase(), &KINDS);
-            Err(format!("has the unknown kind {other:?}; did you mean {right:?}? Kinds are {}", KINDS.join(", ")))
+            Err(format!("has the unknown kind {:?}; did you mean {right:?}? Kinds are {}", excerpt(other), KINDS.join(", ")))
         }
     }
 }
@@ -208,6 +213,7 @@ impl<'de> Deserialize<'de> for Json {
 mod tests {
     use super::*;
     use crate::units::Micros;
+    use proptest::prelude::*;
 
     fn bound(from: Reference, max_us: u32) -> DelayBound {
         DelayBound {
@@ -313,5 +319,25 @@ mod tests {
             &[first],
             &[r#", "node/a": "9ms" repeats a key; write one entry for each reference"#],
         );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_is_read_or_refused_in_a_few_words(key in "[a-z/ü]{0,12}", value in r#"[-+0-9.,a-zµ]{0,900}"#, raw in ".{0,80}") {
+            let quoted = serde_json::to_string(&value).unwrap();
+            for json in [format!("{{{}: {quoted}}}", serde_json::to_string(&key).unwrap()), raw] {
+                let (bounds, errors) = parse_annotation(&json);
+                prop_assert!(bounds.len() + errors.len() <= 1 || json.contains(','));
+                for error in errors {
+                    prop_assert!(error.to_string().len() < 600, "{error}");
+                }
+            }
+            let label = super::super::parse_label(&format!("delay_{key}"), &value).unwrap();
+            if let Ok(bound) = label {
+                // Rounded down to the microsecond.
+                let ms: f64 = value.parse().unwrap();
+                prop_assert!((0.0..0.0011).contains(&(ms - bound.max.as_ms())), "{value}: {:?}", bound.max);
+            }
+        }
     }
 }

@@ -160,19 +160,21 @@ impl ResolvedBound<'_> {
                 None => unmeasured = unmeasured.or(Some(target)),
             }
         }
-        let decisive = match self.bound.replicas {
-            ReplicaRule::Any => nearest,
-            ReplicaRule::All => farthest,
-        };
-        match (decisive, unmeasured, self.bound.replicas, self.bound.missing) {
-            (Some((rtt, target)), None, ..) if rtt > self.bound.max => BoundVerdict::Above { rtt, target },
-            (Some((rtt, target)), _, ReplicaRule::All, _) if rtt > self.bound.max => BoundVerdict::Above { rtt, target },
-            (Some((rtt, target)), _, ReplicaRule::Any, Missing::Deny) if rtt > self.bound.max => BoundVerdict::Above { rtt, target },
-            (Some((rtt, _)), Some(_), ReplicaRule::Any, Missing::Allow) if rtt > self.bound.max => BoundVerdict::Met(None),
-            (_, Some(target), ReplicaRule::All, Missing::Deny) => BoundVerdict::Unmeasured { target },
-            (Some(measured), ..) => BoundVerdict::Met(Some(measured)),
-            (None, Some(target), _, Missing::Deny) => BoundVerdict::Unmeasured { target },
-            (None, ..) => BoundVerdict::Met(None),
+        let above = |(rtt, target)| BoundVerdict::Above { rtt, target };
+        let denied = unmeasured.filter(|_| self.bound.missing == Missing::Deny);
+        match self.bound.replicas {
+            ReplicaRule::Any => match (nearest, denied) {
+                (Some(best), _) if best.0 <= self.bound.max => BoundVerdict::Met(Some(best)),
+                (_, None) if unmeasured.is_some() => BoundVerdict::Met(None),
+                (Some(best), _) => above(best),
+                (None, Some(target)) => BoundVerdict::Unmeasured { target },
+                (None, None) => BoundVerdict::Met(None),
+            },
+            ReplicaRule::All => match (farthest, denied) {
+                (Some(worst), _) if worst.0 > self.bound.max => above(worst),
+                (_, Some(target)) => BoundVerdict::Unmeasured { target },
+                (worst, None) => BoundVerdict::Met(worst),
+            },
         }
     }
 }
