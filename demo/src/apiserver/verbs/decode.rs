@@ -1,0 +1,95 @@
+//! From a request body to an object of the resource: kind and version checked, unknown fields pruned or refused.
+
+use serde_json::Value;
+
+use super::Call;
+use crate::apiserver::resource::Shape;
+use crate::apiserver::schema::type_name;
+use crate::apiserver::status::ApiError;
+
+/// Parses a JSON object.
+pub fn json_object(body: &[u8]) -> Result<Value, ApiError> {
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("the object provided is unrecognized (must be of type JSON): {error}")))?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        let message = format!("the object provided must be a JSON object, not {}", type_name(&value));
+        Err(ApiError::bad_request(message))
+    }
+}
+
+impl Call<'_> {
+    /// Reads an object of the call's resource.
+    pub fn decode(&self, body: &[u8]) -> Result<Value, ApiError> {
+        let mut value = json_object(body)?;
+        self.check_kind(&value)?;
+        self.normalize(&mut value)?;
+        Ok(value)
+    }
+
+    fn check_kind(&self, value: &Value) -> Result<(), ApiError> {
+        let wanted = self.resource.api_version();
+        let (kind, version) = (value["kind"].as_str(), value["apiVersion"].as_str());
+        if kind.is_none() {
+            return Err(ApiError::bad_request("Object 'Kind' is missing"));
+        }
+        if kind != Some(&self.resource.kind) {
+            return Err(ApiError::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: no kind {:?} is registered for this resource",
+                kind.unwrap_or_default(),
+                version.unwrap_or_default(),
+                self.resource.kind,
+                kind.unwrap_or_default(),
+            )));
+        }
+        if version != Some(&wanted) {
+            return Err(ApiError::bad_request(format!(
+                "the API version in the data ({}) does not match the expected API version ({wanted})",
+                version.unwrap_or_default(),
+            )));
+        }
+        Ok(())
+    }
+
+    /// Brings a served value into its canonical form, judging unknown fields by the `fieldValidation` parameter.
+    pub fn normalize(&self, value: &mut Value) -> Result<(), ApiError> {
+        let schemas = &self.api.schemas;
+        let schema = match &self.resource.shape {
+            Shape::Builtin(builtin) => schemas.root(builtin),
+            Shape::Custom(custom) => &custom.schema,
+        };
+        let findings = schemas.normalize(schema, value);
+        if !findings.unknown.is_empty() {
+            let fields: Vec<String> = findings.unknown.iter().map(|f| format!("unknown field \"{f}\"")).collect();
+            match self.query.text("fieldValidation") {
+                Some("Ignore") => {}
+                Some("Strict") => {
+                    return Err(ApiError::bad_request(format!(
+                        "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
+                        self.resource.kind,
+                        self.resource.api_version(),
+                        self.resource.kind,
+                        fields.join(", "),
+                    )));
+                }
+                _ => self.warnings.borrow_mut().extend(fields),
+            }
+        }
+        if let Shape::Builtin(_) = self.resource.shape {
+            // The typed server cannot even read a value of the wrong type: 400, not 422.
+            if let Some(error) = schemas.validate(schema, value).first() {
+                return Err(ApiError::bad_request(format!(
+                    "{} in version {:?} cannot be handled as a {}: json: cannot unmarshal field {error}",
+                    self.resource.kind,
+                    self.resource.api_version(),
+                    self.resource.kind,
+                )));
+            }
+        }
+        if !value["metadata"].is_object() {
+            value["metadata"] = Value::Object(serde_json::Map::new());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+//! `patch`, of the object and of its status.
+
+use super::update::Part;
+use super::{Call, Reply};
+use crate::apiserver::patch::Patch;
+use crate::apiserver::resource::Shape;
+use crate::apiserver::status::ApiError;
+
+impl Call<'_> {
+    /// Reads a patch for this resource.
+    pub fn read_patch(&self, content_type: &str, body: &[u8]) -> Result<Patch, ApiError> {
+        Patch::parse(content_type, matches!(self.resource.shape, Shape::Builtin(_)), body)
+    }
+
+    /// Applies a patch to the object (or its status), again when someone else wrote in between.
+    pub fn patch(&self, name: &str, part: Part, patch: &Patch) -> Result<Reply, ApiError> {
+        loop {
+            let current = self.find(name)?;
+            let before = self.resource.to_served(current.value());
+            let mut value = before.clone();
+            patch.apply(&mut value)?;
+            for key in ["uid", "resourceVersion", "name", "namespace"] {
+                let (old, new) = (&before["metadata"][key], &value["metadata"][key]);
+                if new.is_null() || new == old {
+                    continue;
+                }
+                let resource = self.resource.group_resource();
+                return Err(match (key, new.as_str()) {
+                    ("resourceVersion", _) => ApiError::modified(resource, name),
+                    ("uid", Some(uid)) => {
+                        let found = &current.uid;
+                        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {found}");
+                        ApiError::conflict(resource, name, &why)
+                    }
+                    _ => ApiError::bad_request(format!("the {key} of the object ({new}) does not match the {key} on the URL ({old})")),
+                });
+            }
+            self.normalize(&mut value)?;
+            if let Ok(reply) = self.replace(&current, value, part)? {
+                return Ok(reply);
+            }
+        }
+    }
+}
