@@ -1,0 +1,175 @@
+//! What a client learns about the server before it asks for objects.
+
+use serde_json::{Value, json};
+
+use super::resource::{Resource, Tables, api_version};
+
+/// `/version`. The Kubernetes version whose behaviour this server follows.
+pub fn version() -> Value {
+    json!({ "major": "1", "minor": "37", "gitVersion": "v1.37.0+edge-demo", "gitCommit": "", "gitTreeState": "clean",
+        "buildDate": "2026-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH) })
+}
+
+/// `/api`.
+pub fn core_versions(address: &str) -> Value {
+    json!({ "kind": "APIVersions", "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{ "clientCIDR": "0.0.0.0/0", "serverAddress": address }] })
+}
+
+/// `/apis`.
+pub fn groups(tables: &Tables) -> Value {
+    let groups: Vec<Value> = tables
+        .groups()
+        .into_iter()
+        .filter(|(group, _)| !group.is_empty())
+        .map(|(group, versions)| group_document(group, &versions, false))
+        .collect();
+    json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
+}
+
+/// `/apis/GROUP`.
+pub fn group(tables: &Tables, name: &str) -> Option<Value> {
+    let (group, versions) = tables.groups().into_iter().find(|(group, _)| *group == name && !group.is_empty())?;
+    Some(group_document(group, &versions, true))
+}
+
+fn group_document(group: &str, versions: &[&str], alone: bool) -> Value {
+    let versions: Vec<Value> =
+        versions.iter().map(|version| json!({ "groupVersion": api_version(group, version), "version": version })).collect();
+    let preferred = versions.first().cloned().unwrap_or_default();
+    let mut document = json!({ "name": group, "versions": versions, "preferredVersion": preferred });
+    if alone {
+        document["kind"] = "APIGroup".into();
+        document["apiVersion"] = "v1".into();
+    }
+    document
+}
+
+/// `/api/v1` and `/apis/GROUP/VERSION`.
+pub fn resources(tables: &Tables, group: &str, version: &str) -> Option<Value> {
+    let mut found = Vec::new();
+    for resource in &tables.resources {
+        if *resource.group == *group && *resource.version == *version {
+            found.push(json!({ "name": resource.plural, "singularName": resource.singular,
+                "namespaced": resource.namespaced, "kind": resource.kind, "verbs": resource.verbs(),
+                "shortNames": resource.short_names, "categories": resource.categories }));
+            for (name, [group, version, kind], verbs) in resource.subresources() {
+                found.push(json!({ "name": format!("{}/{name}", resource.plural), "singularName": "",
+                    "namespaced": resource.namespaced, "group": group, "version": version, "kind": kind,
+                    "verbs": verbs }));
+            }
+        }
+    }
+    (!found.is_empty()).then(|| {
+        json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version),
+            "resources": found })
+    })
+}
+
+/// Everything at once, for clients that ask for `APIGroupDiscoveryList`; `core` picks `/api` or `/apis`.
+pub fn aggregated(tables: &Tables, core: bool) -> Value {
+    let items: Vec<Value> = tables
+        .groups()
+        .into_iter()
+        .filter(|(group, _)| group.is_empty() == core)
+        .map(|(group, versions)| {
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|version| {
+                    let resources: Vec<Value> = tables
+                        .resources
+                        .iter()
+                        .filter(|r| *r.group == *group && *r.version == **version)
+                        .map(|r| aggregated_resource(r))
+                        .collect();
+                    json!({ "version": version, "resources": resources, "freshness": "Current" })
+                })
+                .collect();
+            json!({ "metadata": { "name": group }, "versions": versions })
+        })
+        .collect();
+    json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items })
+}
+
+fn aggregated_resource(resource: &Resource) -> Value {
+    let kind = |[group, version, kind]: [&str; 3]| json!({ "group": group, "version": version, "kind": kind });
+    let subresources: Vec<Value> = resource
+        .subresources()
+        .into_iter()
+        .map(|(name, response, verbs)| json!({ "subresource": name, "responseKind": kind(response), "verbs": verbs }))
+        .collect();
+    json!({ "resource": resource.plural, "singularResource": resource.singular,
+        "responseKind": kind([&*resource.group, &*resource.version, &*resource.kind]),
+        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
+        "verbs": resource.verbs(), "shortNames": resource.short_names, "categories": resource.categories,
+        "subresources": subresources })
+}
+
+/// `/openapi/v3`: which documents there are.
+pub fn openapi_index(tables: &Tables) -> Value {
+    let mut paths = serde_json::Map::new();
+    for (group, versions) in tables.groups() {
+        for version in versions {
+            let path = openapi_path(group, version);
+            // A new resource must change the address, because clients keep documents by it.
+            let count = tables.resources.iter().filter(|r| *r.group == *group && *r.version == *version).count();
+            let url = json!({ "serverRelativeURL": format!("/openapi/v3/{path}?hash={count}") });
+            paths.insert(path, url);
+        }
+    }
+    json!({ "paths": paths })
+}
+
+fn openapi_path(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+/// `/openapi/v3/PATH`: just enough for a client to see that the server validates fields itself.
+pub fn openapi_document(tables: &Tables, path: &str) -> Option<Value> {
+    let mut paths = serde_json::Map::new();
+    for resource in &tables.resources {
+        let base = openapi_path(&resource.group, &resource.version);
+        if base != path {
+            continue;
+        }
+        let place = if resource.namespaced { "/namespaces/{namespace}" } else { "" };
+        let parameter =
+            |name: &str, place: &str| json!({ "name": name, "in": place, "required": place == "path", "schema": { "type": "string" } });
+        let operation = json!({
+            "parameters": [parameter("dryRun", "query"), parameter("fieldValidation", "query")],
+            "responses": { "200": { "description": "OK" } },
+            "x-kubernetes-group-version-kind":
+                { "group": resource.group, "version": resource.version, "kind": resource.kind },
+        });
+        paths.insert(
+            format!("/{base}{place}/{}/{{name}}", resource.plural),
+            json!({ "get": operation, "put": operation, "patch": operation, "delete": operation }),
+        );
+    }
+    (!paths.is_empty()).then(|| {
+        json!({ "openapi": "3.0.0", "info": { "title": "edge-demo", "version": "v1.37.0" }, "paths": paths,
+            "components": { "schemas": {} } })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apiserver::resource::Registry;
+
+    #[test]
+    fn documents_name_every_resource() {
+        let tables = Registry::builtin().tables();
+        let apps = resources(&tables, "apps", "v1").unwrap();
+        assert_eq!(apps["groupVersion"], "apps/v1");
+        let names: Vec<&str> = apps["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
+        assert!(names.contains(&"deployments") && names.contains(&"deployments/scale"), "{names:?}");
+        assert!(resources(&tables, "apps", "v2").is_none());
+        assert!(group(&tables, "").is_none());
+        assert_eq!(group(&tables, "policy").unwrap()["preferredVersion"]["groupVersion"], "policy/v1");
+        assert_eq!(aggregated(&tables, true)["items"].as_array().unwrap().len(), 1);
+        assert!(openapi_document(&tables, "apis/apps/v1").is_some());
+        assert!(openapi_document(&tables, "apis/none/v1").is_none());
+    }
+}

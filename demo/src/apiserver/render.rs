@@ -1,0 +1,155 @@
+//! Objects, lists and events in the form that the client asked for.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Value, json};
+
+use super::negotiate::{Form, IncludeObject};
+use super::resource::{Resource, View};
+use super::store::{Change, Object, frame};
+use super::table;
+use super::verbs::list::Page;
+use super::watch::{at_version, bookmark_object};
+
+/// Puts the objects of one resource in one form. Holds what a stream has said already.
+#[derive(Debug)]
+pub struct Renderer {
+    resource: Arc<Resource>,
+    form: Form,
+    /// A stream of tables names its columns once.
+    columns_sent: bool,
+}
+
+impl Renderer {
+    /// For one answer or one stream.
+    pub fn new(resource: Arc<Resource>, form: Form) -> Self {
+        Self { resource, form, columns_sent: false }
+    }
+
+    fn plain(&self) -> bool {
+        self.form == Form::Object && self.resource.view == View::Stored
+    }
+
+    /// The event of a change, in the shared serialised form where the client wants just that.
+    pub fn change(&mut self, change: &Change) -> Bytes {
+        if self.plain() { change.frame() } else { self.event(change.kind.event_type(), &change.object) }
+    }
+
+    /// An event about an object.
+    pub fn event(&mut self, event_type: &str, object: &Object) -> Bytes {
+        if self.plain() {
+            return frame(event_type, &object.json);
+        }
+        let value = self.streamed(object.value());
+        frame(event_type, value.to_string().as_bytes())
+    }
+
+    /// An event about an object as it was, under a later resourceVersion.
+    pub fn event_at(&mut self, event_type: &str, object: &Object, rv: u64) -> Bytes {
+        let value = at_version(object, rv);
+        let value = if self.plain() { value } else { self.streamed(value) };
+        frame(event_type, value.to_string().as_bytes())
+    }
+
+    fn streamed(&mut self, stored: Value) -> Value {
+        let value = self.one(self.resource.to_served(stored));
+        if matches!(self.form, Form::Table(_)) {
+            let first = !std::mem::replace(&mut self.columns_sent, true);
+            return table::only_rows(value, first);
+        }
+        value
+    }
+
+    /// A bookmark event.
+    pub fn bookmark(&mut self, rv: u64, initial_events_end: bool) -> Bytes {
+        let object = match self.form {
+            Form::Object => bookmark_object(&self.resource.kind, &self.resource.api_version(), rv, initial_events_end),
+            Form::Metadata => bookmark_object("PartialObjectMetadata", "meta.k8s.io/v1", rv, initial_events_end),
+            Form::Table(_) => {
+                let mut table = bookmark_object("Table", "meta.k8s.io/v1", rv, initial_events_end);
+                table["columnDefinitions"] = Value::Null;
+                table["rows"] = json!([]);
+                table
+            }
+        };
+        frame("BOOKMARK", object.to_string().as_bytes())
+    }
+
+    /// One served object in the form asked for.
+    pub fn one(&self, served: Value) -> Value {
+        match self.form {
+            Form::Object => served,
+            Form::Metadata => metadata_only(&served),
+            Form::Table(include) => {
+                let rv = served["metadata"]["resourceVersion"].clone();
+                table::render(&self.resource, std::slice::from_ref(&served), include, &json!({ "resourceVersion": rv }))
+            }
+        }
+    }
+
+    /// One stored object in the form asked for.
+    pub fn stored(&self, object: &Object) -> Bytes {
+        if self.plain() {
+            return object.json.clone();
+        }
+        self.one(self.resource.to_served(object.value())).to_string().into()
+    }
+
+    /// A list in the form asked for.
+    pub fn list(&self, page: &Page) -> Bytes {
+        let mut metadata = json!({ "resourceVersion": page.rv.to_string() });
+        if let Some(next) = &page.next {
+            metadata["continue"] = next.as_str().into();
+        }
+        if let Some(remaining) = page.remaining {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+        let served = || page.objects.iter().map(|object| self.resource.to_served(object.value()));
+        match self.form {
+            Form::Table(include) => {
+                let served: Vec<Value> = served().collect();
+                table::render(&self.resource, &served, include, &metadata).to_string().into()
+            }
+            Form::Metadata => {
+                let items: Vec<Value> = served().map(|object| metadata_only(&object)).collect();
+                json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                    "items": items })
+                .to_string()
+                .into()
+            }
+            Form::Object => {
+                let (kind, version) = (&self.resource.list_kind, self.resource.api_version());
+                let head = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},\"items\":[");
+                let size: usize = page.objects.iter().map(|o| o.json.len() + 1).sum();
+                let mut out = BytesMut::with_capacity(head.len() + size + 2);
+                out.put_slice(head.as_bytes());
+                for (at, object) in page.objects.iter().enumerate() {
+                    if at > 0 {
+                        out.put_u8(b',');
+                    }
+                    if self.plain() {
+                        out.put_slice(&object.json);
+                    } else {
+                        out.put_slice(self.resource.to_served(object.value()).to_string().as_bytes());
+                    }
+                }
+                out.put_slice(b"]}");
+                out.freeze()
+            }
+        }
+    }
+}
+
+fn metadata_only(served: &Value) -> Value {
+    json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": served["metadata"] })
+}
+
+/// What a table row carries of its object.
+pub fn row_object(served: &Value, include: IncludeObject) -> Value {
+    match include {
+        IncludeObject::None => Value::Null,
+        IncludeObject::Metadata => metadata_only(served),
+        IncludeObject::Object => served.clone(),
+    }
+}

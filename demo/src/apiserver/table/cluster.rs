@@ -1,0 +1,130 @@
+//! Tables of nodes, namespaces and the small kinds around them.
+
+use serde_json::Value;
+
+use super::cells::{age, count, joined, name, text_or};
+
+/// Columns of nodes.
+pub const NODE: &[&str] =
+    &["Name", "Status", "Roles", "Age", "Version", "!Internal-IP", "!External-IP", "!OS-Image", "!Kernel-Version", "!Container-Runtime"];
+
+/// Cells of one node.
+pub fn node(node: &Value) -> Vec<Value> {
+    let conditions = || node["status"]["conditions"].as_array().into_iter().flatten();
+    let mut status = match conditions().find(|c| c["type"] == "Ready") {
+        Some(ready) if ready["status"] == "True" => "Ready".to_owned(),
+        Some(_) => "NotReady".to_owned(),
+        None => "Unknown".to_owned(),
+    };
+    if node["spec"]["unschedulable"] == true {
+        status.push_str(",SchedulingDisabled");
+    }
+    let mut roles = Vec::new();
+    for (key, value) in node["metadata"]["labels"].as_object().into_iter().flatten() {
+        if let Some(role) = key.strip_prefix("node-role.kubernetes.io/") {
+            roles.push(role.to_owned());
+        } else if key == "kubernetes.io/role" {
+            roles.extend(value.as_str().map(str::to_owned));
+        }
+    }
+    roles.sort();
+    let address = |kind: &str| {
+        let addresses = node["status"]["addresses"].as_array();
+        let found = addresses.into_iter().flatten().find(|a| a["type"] == kind);
+        text_or(found.map_or(&Value::Null, |a| &a["address"]), "<none>")
+    };
+    let info = &node["status"]["nodeInfo"];
+    vec![
+        name(node),
+        status.into(),
+        joined(roles),
+        age(node),
+        text_or(&info["kubeletVersion"], ""),
+        address("InternalIP"),
+        address("ExternalIP"),
+        text_or(&info["osImage"], "<unknown>"),
+        text_or(&info["kernelVersion"], "<unknown>"),
+        text_or(&info["containerRuntimeVersion"], "<unknown>"),
+    ]
+}
+
+/// Cells of one namespace.
+pub fn namespace(object: &Value) -> Vec<Value> {
+    vec![name(object), text_or(&object["status"]["phase"], ""), age(object)]
+}
+
+fn entries(value: &Value) -> i64 {
+    value.as_object().map_or(0, |map| i64::try_from(map.len()).unwrap_or(i64::MAX))
+}
+
+/// Cells of one ConfigMap.
+pub fn config_map(object: &Value) -> Vec<Value> {
+    vec![name(object), (entries(&object["data"]) + entries(&object["binaryData"])).into(), age(object)]
+}
+
+/// Cells of one Secret.
+pub fn secret(object: &Value) -> Vec<Value> {
+    vec![name(object), text_or(&object["type"], ""), entries(&object["data"]).into(), age(object)]
+}
+
+/// Cells of one ServiceAccount.
+pub fn service_account(object: &Value) -> Vec<Value> {
+    vec![name(object), object["secrets"].as_array().map_or(0, Vec::len).into(), age(object)]
+}
+
+/// Cells of one Lease.
+pub fn lease(object: &Value) -> Vec<Value> {
+    vec![name(object), text_or(&object["spec"]["holderIdentity"], ""), age(object)]
+}
+
+/// Cells of one PriorityClass.
+pub fn priority_class(object: &Value) -> Vec<Value> {
+    vec![
+        name(object),
+        count(&object["value"]),
+        (object["globalDefault"] == true).to_string().into(),
+        age(object),
+        text_or(&object["preemptionPolicy"], ""),
+    ]
+}
+
+/// Cells of one PodDisruptionBudget.
+pub fn disruption_budget(object: &Value) -> Vec<Value> {
+    vec![
+        name(object),
+        text_or(&object["spec"]["minAvailable"], "N/A"),
+        text_or(&object["spec"]["maxUnavailable"], "N/A"),
+        count(&object["status"]["disruptionsAllowed"]),
+        age(object),
+    ]
+}
+
+/// Cells of one CustomResourceDefinition.
+pub fn definition(object: &Value) -> Vec<Value> {
+    vec![name(object), object["metadata"]["creationTimestamp"].clone()]
+}
+
+/// Cells of one binding of a role.
+pub fn role_binding(object: &Value) -> Vec<Value> {
+    let role = &object["roleRef"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    vec![name(object), format!("{}/{}", text(&role["kind"]), text(&role["name"])).into(), age(object)]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_node_row() {
+        let cells = node(&json!({ "metadata": { "name": "n", "labels": { "kubernetes.io/role": "cloud" } },
+            "spec": { "unschedulable": true },
+            "status": { "conditions": [{ "type": "Ready", "status": "True" }],
+                "addresses": [{ "type": "InternalIP", "address": "10.0.0.1" }] } }));
+        assert_eq!(cells[..3], [json!("n"), json!("Ready,SchedulingDisabled"), json!("cloud")]);
+        assert_eq!(cells[5..7], [json!("10.0.0.1"), json!("<none>")]);
+        assert_eq!(cells.len(), NODE.len());
+    }
+}

@@ -1,0 +1,127 @@
+//! `meta.k8s.io/v1` Tables: what `kubectl get` prints.
+
+mod cells;
+mod cluster;
+mod events;
+mod network;
+mod pods;
+mod workloads;
+
+use serde_json::{Value, json};
+
+use super::negotiate::IncludeObject;
+use super::render::row_object;
+use super::resource::{Resource, Shape};
+
+/// One column: heading, JSON type, and whether only wide output shows it.
+#[derive(Debug, Clone)]
+pub struct Heading {
+    name: String,
+    kind: String,
+    format: String,
+    description: String,
+    wide: bool,
+}
+
+/// Columns of a kind and the cells of one object.
+struct Layout {
+    headings: Vec<Heading>,
+    cells: fn(&Value) -> Vec<Value>,
+}
+
+fn layout(id: &str, columns: &[&str], cells: fn(&Value) -> Vec<Value>) -> Layout {
+    // `!` marks columns of wide output.
+    let headings = columns
+        .iter()
+        .map(|column| {
+            let name = column.trim_start_matches('!');
+            let whole =
+                ["Desired", "Current", "Ready", "Up-to-date", "Available", "Data", "Secrets", "Value", "Allowed Disruptions", "Count"];
+            // A pod's or Deployment's Ready is "1/2".
+            let integer = whole.contains(&name) && !(name == "Ready" && matches!(id, "pods" | "deployments.apps" | "statefulsets.apps"));
+            Heading {
+                name: name.to_owned(),
+                kind: if integer { "integer" } else { "string" }.to_owned(),
+                format: if name == "Name" { "name" } else { "" }.to_owned(),
+                description: name.to_owned(),
+                wide: column.starts_with('!'),
+            }
+        })
+        .collect();
+    Layout { headings, cells }
+}
+
+fn builtin(id: &str) -> Layout {
+    let of = |columns: &[&str], cells: fn(&Value) -> Vec<Value>| layout(id, columns, cells);
+    match id {
+        "pods" => of(pods::COLUMNS, pods::cells),
+        "nodes" => of(cluster::NODE, cluster::node),
+        "namespaces" => of(&["Name", "Status", "Age"], cluster::namespace),
+        "configmaps" => of(&["Name", "Data", "Age"], cluster::config_map),
+        "secrets" => of(&["Name", "Type", "Data", "Age"], cluster::secret),
+        "serviceaccounts" => of(&["Name", "Secrets", "Age"], cluster::service_account),
+        "leases.coordination.k8s.io" => of(&["Name", "Holder", "Age"], cluster::lease),
+        "priorityclasses.scheduling.k8s.io" => of(&["Name", "Value", "Global-Default", "Age", "PreemptionPolicy"], cluster::priority_class),
+        "poddisruptionbudgets.policy" => {
+            of(&["Name", "Min Available", "Max Unavailable", "Allowed Disruptions", "Age"], cluster::disruption_budget)
+        }
+        "customresourcedefinitions.apiextensions.k8s.io" => of(&["Name", "Created At"], cluster::definition),
+        "clusterrolebindings.rbac.authorization.k8s.io" | "rolebindings.rbac.authorization.k8s.io" => {
+            of(&["Name", "Role", "Age"], cluster::role_binding)
+        }
+        "deployments.apps" => of(workloads::DEPLOYMENT, workloads::deployment),
+        "replicasets.apps" | "replicationcontrollers" => of(workloads::REPLICA_SET, workloads::replica_set),
+        "statefulsets.apps" => of(workloads::STATEFUL_SET, workloads::stateful_set),
+        "daemonsets.apps" => of(workloads::DAEMON_SET, workloads::daemon_set),
+        "jobs.batch" => of(workloads::JOB, workloads::job),
+        "services" => of(network::SERVICE, network::service),
+        "endpoints" => of(&["Name", "Endpoints", "Age"], network::endpoints),
+        "endpointslices.discovery.k8s.io" => of(&["Name", "AddressType", "Ports", "Endpoints", "Age"], network::endpoint_slice),
+        "events" => of(events::COLUMNS, events::cells),
+        _ => of(&["Name", "Age"], cells::name_and_age),
+    }
+}
+
+/// A table of served objects.
+pub fn render(resource: &Resource, objects: &[Value], include: IncludeObject, metadata: &Value) -> Value {
+    let (headings, rows): (Vec<Heading>, Vec<Vec<Value>>) = match &resource.shape {
+        Shape::Builtin(_) => {
+            let layout = builtin(&resource.storage.id);
+            // The columns of both event views are made from the stored form.
+            let rows = objects.iter().map(|object| (layout.cells)(&resource.to_stored(object.clone()))).collect();
+            (layout.headings, rows)
+        }
+        Shape::Custom(custom) => {
+            let headings = cells::custom_headings(&custom.columns);
+            (headings, objects.iter().map(|object| cells::custom(&custom.columns, object)).collect())
+        }
+    };
+    let columns: Vec<Value> = headings
+        .iter()
+        .map(|heading| {
+            json!({ "name": heading.name, "type": heading.kind, "format": heading.format,
+                "description": heading.description,
+                "priority": i32::from(heading.wide) })
+        })
+        .collect();
+    let rows: Vec<Value> =
+        rows.into_iter().zip(objects).map(|(cells, object)| json!({ "cells": cells, "object": row_object(object, include) })).collect();
+    json!({ "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": columns,
+        "rows": rows })
+}
+
+/// A label selector in one line, empty for none.
+pub fn selector_text(selector: &Value) -> String {
+    match cells::selector(selector) {
+        Value::String(text) if text != "<none>" => text,
+        _ => String::new(),
+    }
+}
+
+/// A table of a stream: only its first one names the columns.
+pub fn only_rows(mut table: Value, first: bool) -> Value {
+    if !first {
+        table["columnDefinitions"] = Value::Null;
+    }
+    table
+}
