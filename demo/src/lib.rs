@@ -2,6 +2,7 @@
 
 pub mod controllers;
 pub mod kubelet;
+pub mod apiserver;
 pub mod random;
 pub mod wan;
 pub mod world;

@@ -1,0 +1,268 @@
+//! From an HTTP request to an answer.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use serde_json::Value;
+
+use super::admit::scope_matches;
+use super::api::Api;
+use super::auth::rbac::{Attributes, allowed};
+use super::auth::tokens::API_AUDIENCE;
+use super::auth::{Identity, bearer};
+use super::negotiate::{self, Form};
+use super::path::{self, Query, ResourcePath};
+use super::render::Renderer;
+use super::resource::Resource;
+use super::status::{ApiError, GroupResource};
+use super::verbs::delete::DeleteOptions;
+use super::verbs::update::Part;
+use super::verbs::{Call, Reply};
+use super::{discovery, watch};
+
+/// Largest request body, as the API server's.
+const BODY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
+
+/// Answers one request; `peer` is whom the connection's client certificate names.
+pub async fn handle(api: Arc<Api>, peer: Option<Identity>, request: Request<Body>) -> Response<Body> {
+    match answer(&api, peer, request).await {
+        Ok(response) => response,
+        Err(error) => failure(&error),
+    }
+}
+
+async fn answer(api: &Arc<Api>, peer: Option<Identity>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    // Probes and the version are open to everyone.
+    match path {
+        "/healthz" | "/livez" | "/readyz" => return Ok(text(StatusCode::OK, "ok")),
+        "/version" => return Ok(json(StatusCode::OK, &discovery::version())),
+        _ => {}
+    }
+    let user = authenticate(api, peer, &parts.headers)?;
+    let query = Query::of(&parts.uri);
+    let Some(target) = path::parse(path).filter(|target| !target.resource.is_empty()) else {
+        if parts.method != Method::GET {
+            return Err(ApiError::method_not_allowed());
+        }
+        return documents(api, path, &parts.headers);
+    };
+    let resource = served(api, &target)?;
+    let verb = target.verb(&parts.method, &query);
+    if api.enforce_rbac {
+        authorize(api, &user, &target, verb)?;
+    }
+    let name = target.name.as_deref().unwrap_or_default();
+    let form = negotiate::form(&parts.headers, &query)?;
+    if verb == "watch" {
+        return open_watch(api, &resource, &target, &query, &user, form);
+    }
+    api.faults.draw(&parts.method, resource.group_resource(), name)?;
+    let body = axum::body::to_bytes(body, BODY_LIMIT_BYTES).await.map_err(|_| ApiError::too_large(BODY_LIMIT_BYTES))?;
+    let call = Call {
+        api,
+        resource: &resource,
+        namespace: target.namespace.as_deref().unwrap_or_default(),
+        query: &query,
+        user: &user,
+        warnings: RefCell::default(),
+    };
+    let reply = perform(&call, &parts.method, &target, &parts.headers, &body)?;
+    let warnings = call.warnings.take();
+    Ok(rendered(&resource, form, reply, &warnings))
+}
+
+fn authenticate(api: &Api, peer: Option<Identity>, headers: &HeaderMap) -> Result<Identity, ApiError> {
+    if let Some(peer) = peer {
+        return Ok(peer);
+    }
+    let token = bearer(headers).ok_or_else(ApiError::unauthorized)?;
+    let audiences = [API_AUDIENCE.to_owned()];
+    api.authenticate_token(token, &audiences).map(|(user, _)| user).map_err(|_| ApiError::unauthorized())
+}
+
+fn authorize(api: &Api, user: &Identity, target: &ResourcePath, verb: &str) -> Result<(), ApiError> {
+    let own = |text: &Option<String>| text.clone().unwrap_or_default();
+    let attributes = Attributes {
+        verb: verb.to_owned(),
+        group: target.group.clone(),
+        resource: target.resource.clone(),
+        subresource: own(&target.subresource),
+        namespace: own(&target.namespace),
+        name: own(&target.name),
+        path: String::new(),
+    };
+    if allowed(api, user, &attributes).is_some() {
+        return Ok(());
+    }
+    let resource = match &target.subresource {
+        Some(subresource) => format!("{}/{subresource}", target.resource),
+        None => target.resource.clone(),
+    };
+    let group = GroupResource { group: &target.group, resource: &target.resource };
+    let place = match &target.namespace {
+        Some(namespace) => format!("in the namespace \"{namespace}\""),
+        None => "at the cluster scope".to_owned(),
+    };
+    let subject = match &target.name {
+        Some(name) => format!("{group} \"{name}\""),
+        None => group.to_string(),
+    };
+    let message = format!(
+        "{subject} is forbidden: User \"{}\" cannot {verb} resource \"{resource}\" in API group \"{}\" {place}",
+        user.user, target.group,
+    );
+    Err(ApiError::unauthorized_request(group, target.name.as_deref().unwrap_or_default(), message))
+}
+
+fn served(api: &Api, target: &ResourcePath) -> Result<Arc<Resource>, ApiError> {
+    // `bindings` exists only to be posted to, and is a pod's subresource in all but path.
+    let plural = if target.group.is_empty() && target.resource == "bindings" { "pods" } else { &target.resource };
+    api.registry
+        .find(&target.group, &target.version, plural)
+        .filter(|resource| scope_matches(resource, target.namespace.as_deref()))
+        .ok_or_else(ApiError::no_such_resource)
+}
+
+fn perform(call: &Call<'_>, method: &Method, target: &ResourcePath, headers: &HeaderMap, body: &Bytes) -> Result<Reply, ApiError> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
+    let writes_object = matches!(*method, Method::POST | Method::PUT);
+    if writes_object && !content_type.trim_start().starts_with("application/json") {
+        return Err(ApiError::unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: application/json",
+        ));
+    }
+    let name = target.name.as_deref();
+    let in_namespace = !call.resource.namespaced || target.namespace.is_some();
+    if name.is_some() && !in_namespace {
+        return Err(ApiError::no_such_resource());
+    }
+    match (method.as_str(), name, target.subresource.as_deref()) {
+        ("POST", None, None) if target.resource == "bindings" => call.bind(None, body),
+        (_, _, None) if target.resource == "bindings" => Err(ApiError::method_not_allowed()),
+        ("POST", None, None) if !call.resource.stored() => call.review(body),
+        (_, _, None) if !call.resource.stored() => Err(ApiError::method_not_allowed()),
+        ("GET" | "HEAD", None, None) => call.list(),
+        ("GET" | "HEAD", Some(name), None) => call.get(name),
+        ("POST", None, None) if in_namespace => call.create(body),
+        ("PUT", Some(name), None) => call.update(name, Part::Main, body),
+        ("PATCH", Some(name), None) => call.patch(name, Part::Main, &call.read_patch(content_type, body)?),
+        ("DELETE", Some(name), None) => call.delete(name, &DeleteOptions::parse(call, body)?),
+        ("DELETE", None, None) if in_namespace => call.delete_collection(&DeleteOptions::parse(call, body)?),
+        (method, Some(name), Some("status")) if call.resource.status => match method {
+            "GET" => call.get(name),
+            "PUT" => call.update(name, Part::Status, body),
+            "PATCH" => call.patch(name, Part::Status, &call.read_patch(content_type, body)?),
+            _ => Err(ApiError::method_not_allowed()),
+        },
+        (method, Some(name), Some("scale")) if call.resource.scale.is_some() => match method {
+            "GET" => call.get_scale(name),
+            "PUT" => call.update_scale(name, body),
+            "PATCH" => call.patch_scale(name, content_type, body),
+            _ => Err(ApiError::method_not_allowed()),
+        },
+        ("POST", Some(name), Some("binding")) if call.resource.is("pods") => call.bind(Some(name), body),
+        ("POST", Some(name), Some("eviction")) if call.resource.is("pods") => call.evict(name, body),
+        ("POST", Some(name), Some("token")) if call.resource.is("serviceaccounts") => call.issue_token(name, body),
+        ("PUT", Some(name), Some("finalize")) if call.resource.is("namespaces") => call.update(name, Part::Main, body),
+        (_, _, Some(_)) => Err(ApiError::no_such_resource()),
+        _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+fn open_watch(
+    api: &Arc<Api>,
+    resource: &Arc<Resource>,
+    target: &ResourcePath,
+    query: &Query,
+    user: &Identity,
+    form: Form,
+) -> Result<Response<Body>, ApiError> {
+    if !resource.stored() {
+        return Err(ApiError::method_not_allowed());
+    }
+    let call =
+        Call { api, resource, namespace: target.namespace.as_deref().unwrap_or_default(), query, user, warnings: RefCell::default() };
+    let mut selector = call.selector()?;
+    if let Some(name) = &target.name {
+        let rule = super::selector::FieldRule { label: "metadata.name".into(), value: name.clone(), equal: true };
+        selector.fields.push(rule);
+    }
+    let stream = watch::open(api, resource, selector, query, form)?;
+    let mut response = Response::new(Body::from_stream(stream));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+fn rendered(resource: &Arc<Resource>, form: Form, reply: Reply, warnings: &[String]) -> Response<Body> {
+    let renderer = Renderer::new(resource.clone(), form);
+    let (status, body) = match reply {
+        Reply::Object(status, object) => (status, renderer.stored(&object)),
+        Reply::Served(status, value) => (status, renderer.one(value).to_string().into()),
+        Reply::Document(status, value) => (status, value.to_string().into()),
+        Reply::List(page) => (StatusCode::OK, renderer.list(&page)),
+    };
+    let mut response = with_json(status, body);
+    for warning in warnings {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    response
+}
+
+fn documents(api: &Api, path: &str, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+    let tables = api.registry.tables();
+    let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    let aggregated = negotiate::wants_aggregated_discovery(headers);
+    if aggregated && matches!(segments.as_slice(), ["api"] | ["apis"]) {
+        let document = discovery::aggregated(&tables, segments == ["api"]);
+        let mut response = json(StatusCode::OK, &document);
+        let kind = HeaderValue::from_static("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        return Ok(response);
+    }
+    let document = match segments.as_slice() {
+        [] => Some(serde_json::json!({ "paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"] })),
+        ["api"] => Some(discovery::core_versions(&api.address.to_string())),
+        ["apis"] => Some(discovery::groups(&tables)),
+        ["apis", group] => discovery::group(&tables, group),
+        ["api", version] => discovery::resources(&tables, "", version),
+        ["apis", group, version] => discovery::resources(&tables, group, version),
+        ["openapi", "v3"] => Some(discovery::openapi_index(&tables)),
+        ["openapi", "v3", rest @ ..] => discovery::openapi_document(&tables, &rest.join("/")),
+        _ => None,
+    };
+    document.map(|document| json(StatusCode::OK, &document)).ok_or_else(ApiError::no_such_resource)
+}
+
+fn json(status: StatusCode, value: &Value) -> Response<Body> {
+    with_json(status, value.to_string().into())
+}
+
+fn with_json(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn failure(error: &ApiError) -> Response<Body> {
+    let mut response = json(error.http_status(), &error.to_value());
+    if let Some(seconds) = error.retry_after_s() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
