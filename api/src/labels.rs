@@ -35,6 +35,8 @@ pub use placement::constraint::ANNOTATION as DELAY_ANNOTATION;
 pub use placement::constraint::LABEL_PREFIX as DELAY_LABEL_PREFIX;
 /// Service annotation: `"false"` opts out of the implicit load balancer.
 pub const IMPLICIT_ANNOTATION: &str = "edge-scheduler.io/implicit";
+/// Service annotation: the SLA of the implicit load balancer, the largest RTT between client site and endpoint, such as `25ms`.
+pub const SLA_MAX_RTT_ANNOTATION: &str = "edge-scheduler.io/sla-max-rtt";
 
 /// Node label and value of cloud nodes, as the default selector has them.
 pub const CLOUD_ROLE_LABEL: &str = "kubernetes.io/role";
