@@ -1,43 +1,39 @@
 //! Tables for tests.
 
-use crate::table::{Affinity, Backend, Endpoint, EndpointKey, LoadBalancer, LoadBalancerTimeouts, Policy, SiteView, Stats, Transport};
-use placement::units::Micros;
+use crate::table::{Affinity, Backend, Endpoint, EndpointKey, LoadBalancer, LoadBalancerTimeouts, SiteView, Stats, Transport};
+use placement::{
+    balance::{self, Endpoints, PathRtt, Policy, SiteColumn},
+    units::Micros,
+};
 use std::{net::SocketAddr, sync::Arc};
 
 /// An endpoint of pod `demo/<pod>` on node `node`.
 pub fn backend(pod: &str, node: &str, address: SocketAddr) -> Backend {
     let key = EndpointKey { pod: format!("demo/{pod}").into(), node: node.into(), address };
-    Backend {
-        endpoint: Endpoint::new(key),
-        device: None,
-        slots: 1,
-        fps: None,
-        declared: Micros(1000),
-        learned: Arc::default(),
-        excluded: None,
-    }
+    Backend { endpoint: Endpoint::new(key), declared: Micros(1000), learned: Arc::default() }
 }
 
 /// A load balancer with one client site, `edge-1`, that is 1 ms from the first backend, 2 ms from the second and so on.
 pub fn load_balancer(name: &str, backends: Vec<Backend>) -> LoadBalancer {
     let stats = Arc::<Stats>::default();
     let site: Arc<str> = "edge-1".into();
-    let view = SiteView {
-        rtt: (1..=backends.len() as u32).map(|ms| Micros(ms * 1000)).collect(),
-        excluded: backends.iter().map(|backend| backend.excluded).collect(),
-        arrivals: stats.arrivals(&site),
-        site,
-    };
+    let endpoints: Endpoints = backends.iter().map(|_| balance::Endpoint { slots: 8, ..Default::default() }).collect();
+    let path = |at: usize| Some(Micros((at as u32 + 1) * 1000)).map(|rtt| PathRtt { p50: rtt, p90: rtt });
+    let column = SiteColumn::new(&endpoints, path, |_| None);
+    let view = SiteView { column, arrivals: stats.arrivals(&site), site };
     LoadBalancer {
+        id: 1,
         name: name.to_owned(),
         use_case: name.to_owned(),
         refused: None,
         transport: Transport::Http1,
-        policy: Policy::Balance { spread_percent: Some(20), spread_min: Micros(2000) },
+        policy: Policy::Optimized(balance::Objective::Performance),
         affinity: Affinity::None,
         max_rtt: None,
         watermark: 100,
+        classes: None,
         timeouts: LoadBalancerTimeouts::default(),
+        endpoints,
         backends,
         sites: vec![view],
         stats,

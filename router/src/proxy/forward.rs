@@ -191,7 +191,7 @@ impl Attempt<'_> {
     }
 
     async fn run(&self, mut request: Request<RequestBody>, attempts: usize) -> Result<Answered, Failed> {
-        let in_flight = self.endpoint().enter();
+        let in_flight = self.endpoint().enter(self.worker.shared.now_ms());
         let mut fresh = false;
         loop {
             let Lease { mut sender, reused } = match self.connect(fresh).await {
@@ -269,7 +269,7 @@ impl Attempt<'_> {
         let load = in_flight.endpoint().load();
         if load <= f64::from(self.selected.slots) {
             // From here, not from the client's site: the first site is the router's own.
-            let rtt = Duration::from_micros(u64::from(self.load_balancer.sites[0].rtt[self.selected.index].0));
+            let rtt = Duration::from_micros(u64::from(self.load_balancer.sites[0].column.rtt[self.selected.index].0));
             let backend = &self.load_balancer.backends[self.selected.index];
             backend.learned.learn(sent.elapsed().saturating_sub(rtt));
         }

@@ -79,7 +79,7 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     pool: Arc<Pool>,
     /// State of the pickers that no other worker shares.
-    pub local: crate::select::LocalState,
+    pub pickers: crate::select::Pickers,
     tunnels: TaskTracker,
     /// Ends tunnels and connections when draining took too long.
     stop: CancellationToken,
@@ -88,7 +88,7 @@ pub struct Worker {
 impl Worker {
     fn new(shared: Arc<Shared>, seed: u64) -> Arc<Worker> {
         let pool = Pool::new(shared.settings.pool.clone());
-        let local = crate::select::LocalState::new(seed);
-        Arc::new(Worker { shared, pool, local, tunnels: TaskTracker::new(), stop: CancellationToken::new() })
+        let pickers = crate::select::Pickers::new(seed);
+        Arc::new(Worker { shared, pool, pickers, tunnels: TaskTracker::new(), stop: CancellationToken::new() })
     }
 }

@@ -190,11 +190,6 @@ impl Pool {
         });
     }
 
-    /// Number of unused HTTP/1.1 connections.
-    pub fn unused(&self) -> usize {
-        self.idle().http1.values().map(Vec::len).sum()
-    }
-
     /// Ends every connection, in use or not, and waits for them.
     pub async fn close(&self) {
         self.stop.cancel();

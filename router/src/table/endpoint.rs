@@ -36,6 +36,8 @@ pub struct Endpoint {
     remote_milli: AtomicU64,
     /// Requests sent there since the endpoint is known.
     picks: AtomicU64,
+    /// Requests sent there in this second and the one before; see [`RateWindow`].
+    rate: RateWindow,
     refusals: AtomicU32,
     /// Moment on the router's clock until which the endpoint is out, in ms.
     out_until_ms: AtomicU64,
@@ -50,6 +52,7 @@ impl Endpoint {
             in_flight: AtomicU32::new(0),
             remote_milli: AtomicU64::new(0),
             picks: AtomicU64::new(0),
+            rate: RateWindow::default(),
             refusals: AtomicU32::new(0),
             out_until_ms: AtomicU64::new(0),
         })
@@ -79,10 +82,16 @@ impl Endpoint {
     }
 
     /// Counts a request in; dropping the guard counts it out, however the request ends.
-    pub fn enter(self: &Arc<Self>) -> InFlight {
+    pub fn enter(self: &Arc<Self>, now_ms: u64) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
         self.picks.fetch_add(1, Relaxed);
+        self.rate.count(now_ms);
         InFlight { endpoint: Arc::clone(self) }
+    }
+
+    /// Requests that this router sent there in the last second.
+    pub fn rate(&self, now_ms: u64) -> f64 {
+        self.rate.per_second(now_ms)
     }
 
     pub fn is_out(&self, now_ms: u64) -> bool {
@@ -104,6 +113,41 @@ impl Endpoint {
             self.refusals.store(0, Relaxed);
             self.out_until_ms.store(0, Relaxed);
         }
+    }
+}
+
+/// Requests of the last second out of two counters, this second's and the last one's, in one word: second (24 bits), before (20), now (20).
+#[derive(Debug, Default)]
+struct RateWindow(AtomicU64);
+
+impl RateWindow {
+    const COUNT_BITS: u32 = 20;
+    const COUNT_MAX: u64 = (1 << Self::COUNT_BITS) - 1;
+
+    /// `(before, now)` as of `second`.
+    fn rolled(word: u64, second: u64) -> (u64, u64) {
+        let (before, now) = (word >> Self::COUNT_BITS & Self::COUNT_MAX, word & Self::COUNT_MAX);
+        match second.wrapping_sub(word >> (2 * Self::COUNT_BITS)) {
+            0 => (before, now),
+            1 => (now, 0),
+            _ => (0, 0),
+        }
+    }
+
+    fn count(&self, now_ms: u64) {
+        let second = now_ms / 1000 & 0xff_ffff;
+        let counted = |word: u64| {
+            let (before, now) = Self::rolled(word, second);
+            Some(second << (2 * Self::COUNT_BITS) | before << Self::COUNT_BITS | (now + 1).min(Self::COUNT_MAX))
+        };
+        // Always `Some`, so it cannot fail.
+        let _counted = self.0.fetch_update(Relaxed, Relaxed, counted);
+    }
+
+    /// What is left of the last second counts by the part of it that is less than a second ago.
+    fn per_second(&self, now_ms: u64) -> f64 {
+        let (before, now) = Self::rolled(self.0.load(Relaxed), now_ms / 1000 & 0xff_ffff);
+        now as f64 + before as f64 * (1000 - now_ms % 1000) as f64 / 1000.0
     }
 }
 
@@ -136,13 +180,27 @@ mod tests {
     #[test]
     fn a_dropped_guard_gives_the_count_back() {
         let endpoint = endpoint();
-        let (first, second) = (endpoint.enter(), endpoint.enter());
+        let (first, second) = (endpoint.enter(0), endpoint.enter(0));
         endpoint.set_remote(0.5);
         assert_eq!((endpoint.in_flight(), endpoint.load()), (2, 2.5));
         drop(first);
         drop(second);
         assert_eq!((endpoint.in_flight(), endpoint.picks()), (0, 2));
         assert_eq!(endpoint.label, "demo/vision-1@edge-3");
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_second() {
+        let endpoint = endpoint();
+        let check = |now_ms: u64, expected: f64| assert_eq!(endpoint.rate(now_ms), expected, "at {now_ms} ms");
+        (0..10).for_each(|_| drop(endpoint.enter(1_500)));
+        check(1_900, 10.0);
+        check(2_000, 10.0);
+        check(2_500, 5.0);
+        endpoint.enter(2_500);
+        check(2_500, 6.0);
+        check(3_750, 0.25);
+        check(9_000, 0.0);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use super::{Arrivals, Endpoint, Learned, Stats};
 use http::{HeaderMap, HeaderName};
-use placement::units::{Fps, Micros};
+use placement::{
+    balance::{ClassIx, Endpoints, Exclusion, Policy, SiteColumn},
+    units::Micros,
+};
 use std::{
-    fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     net::IpAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -57,71 +59,13 @@ impl Affinity {
     }
 }
 
-/// How one of the feasible endpoints is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// `spread_percent`: `None` for all.
-    Balance {
-        spread_percent: Option<u16>,
-        spread_min: Micros,
-    },
-    RoundRobin,
-}
-
-/// Why an endpoint takes no request. In this order the figures of a refusal are given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Exclusion {
-    Rtt,
-    Unmeasured,
-    NotReady,
-    DeviceClass,
-    NodePool,
-    /// It refused connections a moment ago.
-    Out,
-    Full,
-}
-
-impl Exclusion {
-    pub const ALL: [Exclusion; 7] = [
-        Exclusion::Rtt,
-        Exclusion::Unmeasured,
-        Exclusion::NotReady,
-        Exclusion::DeviceClass,
-        Exclusion::NodePool,
-        Exclusion::Out,
-        Exclusion::Full,
-    ];
-}
-
-impl fmt::Display for Exclusion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Exclusion::Rtt => "excluded by RTT",
-            Exclusion::Unmeasured => "not measured",
-            Exclusion::NotReady => "not ready",
-            Exclusion::DeviceClass => "on another device class",
-            Exclusion::NodePool => "outside the node pool",
-            Exclusion::Out => "refusing connections",
-            Exclusion::Full => "full",
-        })
-    }
-}
-
-/// One endpoint in the role it has for one load balancer.
+/// The live side of one endpoint in the role it has for one load balancer.
 #[derive(Clone, Debug)]
 pub struct Backend {
     pub endpoint: Arc<Endpoint>,
-    /// Device class that it computes on, when known.
-    pub device: Option<Arc<str>>,
-    /// Requests it serves at once without queueing.
-    pub slots: u32,
-    /// Requests per second it can take; `None`: not limited.
-    pub fps: Option<Fps>,
     /// Service time as declared; zero when it is not.
     pub declared: Micros,
     pub learned: Arc<Learned>,
-    /// Whatever the site: why it takes none.
-    pub excluded: Option<Exclusion>,
 }
 
 impl Backend {
@@ -131,24 +75,12 @@ impl Backend {
     }
 }
 
-/// RTT between a client site and an endpoint's node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PathRtt {
-    /// What ranks.
-    pub p50: Micros,
-    /// What a bound is held against.
-    pub p90: Micros,
-}
-
-/// A load balancer as clients of one site see it. Columns run parallel to [`LoadBalancer::backends`].
+/// A load balancer as clients of one site see it.
 #[derive(Debug)]
 pub struct SiteView {
     /// Node by which the clients enter.
     pub site: Arc<str>,
-    /// RTT for ranking; of a pair that isn't measured the worst of the others, so that it comes last.
-    pub rtt: Vec<Micros>,
-    /// Why the endpoint takes no request from here, live figures aside.
-    pub excluded: Vec<Option<Exclusion>>,
+    pub column: SiteColumn,
     pub arrivals: Arc<Arrivals>,
 }
 
@@ -157,18 +89,21 @@ impl SiteView {
         self.arrivals.fetch_add(1, Relaxed);
     }
 
-    /// Endpoints that a bound on the RTT keeps from this site.
+    /// Endpoints that the bound on the RTT keeps from this site.
     pub fn excluded_by_rtt(&self) -> usize {
-        self.excluded.iter().filter(|excluded| matches!(excluded, Some(Exclusion::Rtt | Exclusion::Unmeasured))).count()
+        let by_rtt = |excluded: &&Option<Exclusion>| matches!(excluded, Some(Exclusion::RttAbove { .. } | Exclusion::RttUnmeasured { .. }));
+        self.column.excluded.iter().filter(by_rtt).count()
     }
 }
 
 #[derive(Debug)]
 pub struct LoadBalancer {
+    /// Stays the same from one table to the next.
+    pub id: u64,
     /// `namespace/name` of the EdgeLoadBalancer, or of the Service of an implicit one.
     pub name: String,
     pub use_case: String,
-    /// Why it can't be served at all, such as a protocol that isn't supported.
+    /// Why it can't be served at all.
     pub refused: Option<String>,
     pub transport: Transport,
     pub policy: Policy,
@@ -177,7 +112,11 @@ pub struct LoadBalancer {
     pub max_rtt: Option<Micros>,
     /// Percent of an endpoint's slots or fps from which it gets nothing new while another is below.
     pub watermark: u8,
+    /// Device classes by priority; `None`: any.
+    pub classes: Option<Vec<ClassIx>>,
     pub timeouts: LoadBalancerTimeouts,
+    /// Columns; `backends` and the sites' columns run parallel to them.
+    pub endpoints: Endpoints,
     pub backends: Vec<Backend>,
     /// One for each of the router's client sites, in their order.
     pub sites: Vec<SiteView>,

@@ -10,6 +10,6 @@ mod stats;
 
 pub use endpoint::{Endpoint, EndpointKey, InFlight};
 pub use learned::Learned;
-pub use load_balancer::{Affinity, Backend, Exclusion, LoadBalancer, LoadBalancerTimeouts, PathRtt, Policy, SiteView, Transport};
+pub use load_balancer::{Affinity, Backend, LoadBalancer, LoadBalancerTimeouts, SiteView, Transport};
 pub use routes::{RouteRule, RoutingTable};
 pub use stats::{Arrivals, LATENCY_BUCKETS_S, Stats};

@@ -1,8 +1,7 @@
 //! Endpoints that fail, and the router's own end.
 
 use super::*;
-use crate::table::Exclusion;
-use placement::units::Micros;
+use placement::{balance::Exclusion, units::Micros};
 use std::sync::atomic::AtomicUsize;
 use tokio::{io::AsyncReadExt as _, sync::Notify};
 
@@ -48,7 +47,8 @@ async fn without_a_feasible_endpoint_it_says_why() {
         &[address; 3],
         |lb| {
             lb.max_rtt = Some(Micros(20_000));
-            lb.sites[0].excluded = vec![Some(Exclusion::Rtt), Some(Exclusion::NotReady), Some(Exclusion::Rtt)];
+            let far = Some(Exclusion::RttAbove { rtt: Micros(21_000), bound: Micros(20_000) });
+            lb.sites[0].column.excluded = vec![far, Some(Exclusion::NotReady), far];
         },
         "no endpoint of demo/vision within 20 ms of edge-1: 2 of 3 excluded by RTT, 1 not ready",
     )
@@ -198,4 +198,38 @@ async fn a_drain_has_an_end() {
     proxy.shutdown.wait_all(LIMIT).await.unwrap();
     assert!(within(request).await.unwrap().is_err());
     assert_eq!(proxy.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_client_stays_with_its_endpoint() {
+    let change: fn(&mut LoadBalancer) = |lb| {
+        lb.policy = placement::balance::Policy::RoundRobin;
+        lb.affinity = crate::table::Affinity::Header(http::HeaderName::from_static("x-session"));
+    };
+    let endpoints = [says("0").await, says("1").await, says("2").await];
+    let proxy = Proxy::start(&endpoints, Setup { change, ..Setup::default() }).await;
+    let mut homes = std::collections::BTreeMap::new();
+    for round in 0..3 {
+        for session in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+            let request = Request::get("/").header("host", "vision.demo").header("x-session", session).body(full("")).unwrap();
+            let (_, answer) = proxy.send(request).await;
+            assert_eq!(*homes.entry(session).or_insert(answer.clone()), answer, "session {session}, round {round}");
+        }
+    }
+    let used: std::collections::BTreeSet<_> = homes.values().collect();
+    assert!(used.len() > 1, "the sessions share the endpoints: {homes:?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_gets_no_more_than_its_fps() {
+    // Less than one request a second: the first is one too many.
+    let change: fn(&mut LoadBalancer) = |lb| lb.endpoints.fps = vec![Some(placement::units::Fps(0)), None];
+    let proxy = Proxy::start(&[says("full").await, says("served").await], Setup { change, ..Setup::default() }).await;
+    assert_eq!(proxy.get().await.1, "served");
+    check_infeasible(
+        &[says("full").await],
+        |lb| lb.endpoints.fps = vec![Some(placement::units::Fps(0))],
+        "no endpoint of demo/vision: 1 of 1 full",
+    )
+    .await;
 }
