@@ -83,7 +83,7 @@ impl Admin {
 
     /// Opens the admin port and serves it in a task of `shutdown`; returns the bound address (of use with port 0).
     ///
-    /// /readyz fails once `shutdown` is signalled, while open connections drain.
+    /// /readyz fails once `shutdown` is signalled, while open connections drain; /livez once one of its tasks has panicked.
     pub async fn bind(&self, address: SocketAddr, extra: Router, shutdown: &Shutdown) -> Result<SocketAddr, BindError> {
         self.open(address, None, extra, shutdown).await
     }
@@ -110,6 +110,8 @@ impl Admin {
         let bound = listener.local_addr().map_err(|source| BindError::Other { address, source })?;
         let ending = shutdown.clone();
         self.ready_check("shutdown", move || if ending.is_signalled() { Err("shutting down".to_owned()) } else { Ok(()) });
+        let whole = shutdown.clone();
+        self.live_check("tasks", move || whole.healthy());
         let (router, limits, ending) = (self.router(extra), Limits { connections: 256, ..Limits::default() }, shutdown.clone());
         match tls {
             Some(tls) => shutdown.spawn(serve::serve_tls(listener, tls, router, limits, ending)),

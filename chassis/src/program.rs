@@ -161,11 +161,15 @@ fn env_prefix(name: &str) -> String {
 
 fn command<P: Program>() -> clap::Command {
     let prefix = env_prefix(P::NAME);
-    let command = clap::Command::new(P::NAME).version(P::VERSION).about(P::ABOUT).after_help(format!(
-        "Every configuration key has a variable, {prefix}_KEY_PATH; so have the flags above: {prefix}_CONFIG, {prefix}_LOG_LEVEL, ….\n\
-         Later wins: defaults, file, environment, flags."
-    ));
-    P::Args::augment_args(CommonArgs::augment_args(command))
+    // A doc comment on the program's `Args` would become the description: ours is set last.
+    P::Args::augment_args(CommonArgs::augment_args(clap::Command::new(P::NAME)))
+        .version(P::VERSION)
+        .about(P::ABOUT)
+        .long_about(None)
+        .after_help(format!(
+            "Every configuration key has a variable, {prefix}_KEY_PATH; so have the flags above: {prefix}_CONFIG, {prefix}_LOG_LEVEL, ….\n\
+             Later wins: defaults, file, environment, flags."
+        ))
 }
 
 fn parse<P: Program>(
@@ -205,7 +209,7 @@ fn parse<P: Program>(
     for text in &common.set {
         layers.set(text);
     }
-    let config: P::Config = layers.load().map_err(Exit::usage)?;
+    let (config, problems) = layers.resolve::<P::Config>();
 
     let level = fallback(&common.log_level, "LOG_LEVEL").unwrap_or_else(|| "info".to_owned());
     let format = match (common.log_format, env.get(&format!("{prefix}_LOG_FORMAT"))) {
@@ -216,12 +220,18 @@ fn parse<P: Program>(
     };
     let filter = log_filter(&level)?;
 
-    if common.print_config {
-        let yaml = config::to_yaml(&config).map_err(Exit::usage)?;
+    if common.print_config
+        && let Some(config) = &config
+    {
+        // Also when a value is wrong: seeing it may be what was asked for.
+        let yaml = config::to_yaml(config).map_err(Exit::usage)?;
         write!(out, "{yaml}").map_err(Exit::usage)?;
-        return Err(Exit { code: 0, message: String::new() });
     }
-    Ok(Parsed { args, config, filter, format })
+    match (config, common.print_config) {
+        (Some(config), false) if problems.0.is_empty() => Ok(Parsed { args, config, filter, format }),
+        (Some(_), true) if problems.0.is_empty() => Err(Exit { code: 0, message: String::new() }),
+        _ => Err(Exit::usage(problems)),
+    }
 }
 
 fn log_filter(level: &str) -> Result<EnvFilter, Exit> {
@@ -255,6 +265,7 @@ mod tests {
 
     struct Test;
 
+    /// Not the description.
     #[derive(Debug, clap::Args)]
     struct TestArgs {
         #[arg(long)]
@@ -332,6 +343,11 @@ mod tests {
         assert_eq!(parsed.err(), Some(Exit { code: 0, message: String::new() }));
         assert!(out.contains("workers: 9\n") && out.contains("  maxAge: 15m\n"), "{out}");
         assert!(run(&["--version"], &[]).1.contains("1.2.3"));
+        let help = run(&["--help"], &[]).1;
+        assert!(help.starts_with("Tests\n") && help.contains("EDGE_TEST_LOG_LEVEL"), "{help}");
+        let (parsed, out) = run(&["--print-config", "--workers", "0"], &[]);
+        assert_eq!(parsed.err().map(|exit| exit.code), Some(EXIT_USAGE));
+        assert!(out.contains("workers: 0\n"), "{out}");
     }
 
     #[test]

@@ -1,6 +1,15 @@
 //! One signal that ends everything a program started, and the wait for it to have ended.
 
-use std::{future::Future, time::Duration};
+use futures::FutureExt as _;
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio::task::JoinHandle;
 use tokio_util::{
     sync::CancellationToken,
@@ -14,6 +23,8 @@ pub struct Shutdown {
     tasks: TaskTracker,
     /// Trackers of the shutdowns this one descends from: they wait for our tasks too.
     ancestors: Vec<TaskTracker>,
+    /// Tasks that panicked, here and in relatives.
+    panics: Arc<AtomicUsize>,
 }
 
 /// [`Shutdown::wait_all`] ran out of time.
@@ -47,20 +58,35 @@ impl Shutdown {
     pub fn child(&self) -> Self {
         let mut ancestors = self.ancestors.clone();
         ancestors.push(self.tasks.clone());
-        Self { token: self.token.child_token(), tasks: TaskTracker::new(), ancestors }
+        Self { token: self.token.child_token(), tasks: TaskTracker::new(), ancestors, panics: self.panics.clone() }
     }
 
     /// Runs a task that [`wait_all`](Self::wait_all) waits for. The task itself watches [`signalled`](Self::signalled).
+    ///
+    /// A panic is counted (see [`healthy`](Self::healthy)): without its tasks a program must not pass for alive.
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
         let held: Vec<TaskTrackerToken> = self.ancestors.iter().map(TaskTracker::token).collect();
+        let panics = self.panics.clone();
         self.tasks.spawn(async move {
             let _held = held;
-            future.await
+            AssertUnwindSafe(future).catch_unwind().await.unwrap_or_else(|panic| {
+                panics.fetch_add(1, Ordering::Relaxed);
+                tracing::error!("a task panicked; the program is not whole any more");
+                resume_unwind(panic)
+            })
         })
+    }
+
+    /// Whether no task panicked; a liveness check.
+    pub fn healthy(&self) -> Result<(), String> {
+        match self.panics.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            panics => Err(format!("{panics} tasks panicked")),
+        }
     }
 
     /// Runs `future` until it completes or shutdown is asked for; `None` in the latter case.
@@ -139,6 +165,19 @@ mod tests {
         assert!(!parent.is_signalled());
         assert!(!child.sleep(LIMIT).await, "a sleep ends with the shutdown");
         assert!(parent.sleep(LIMIT).await);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_remembered() {
+        let parent = Shutdown::new();
+        let task = parent.child().spawn(async {
+            if std::hint::black_box(true) {
+                panic!("expected in this test")
+            }
+        });
+        assert!(task.await.is_err());
+        assert_eq!(parent.healthy(), Err("1 tasks panicked".to_owned()));
+        parent.wait_all(LIMIT).await.expect("it counts as ended");
     }
 
     /// Runs in a process of its own, which `signals_end_the_process` starts: a signal goes to a whole process.

@@ -89,20 +89,24 @@ pub(super) fn put(value: &mut Value, path: &str, new: Value) {
     *at = new;
 }
 
-/// The known name most like `wrong`: the same but for case and separators, the same last part, or a small edit away.
+/// The known name most like `wrong`: the same but for case and separators, the same last part or its beginning, or a small edit away.
 pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let plain = |name: &str| name.chars().filter(|c| c.is_alphanumeric() || *c == '.').flat_map(char::to_lowercase).collect::<String>();
-    let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let wrong = plain(wrong);
     // Below this likeness a suggestion misleads more than it helps.
     const ENOUGH: f64 = 0.7;
+    // For the last part alone, which says less: one slip in a word of five letters or more.
+    const CLOSE: f64 = 0.8;
     known
         .into_iter()
         .map(|name| {
             let candidate = plain(name);
             let likeness = strsim::normalized_damerau_levenshtein(&wrong, &candidate);
-            let same_last = last(&wrong) == last(&candidate);
-            (if same_last { likeness.max(ENOUGH) } else { likeness }, name)
+            let (given, last) = (last(&wrong), last(&candidate));
+            let begins = given.len() >= 4 && last.starts_with(&given);
+            let close = begins || strsim::normalized_damerau_levenshtein(&given, &last) >= CLOSE;
+            (if close { likeness.max(ENOUGH) } else { likeness }, name)
         })
         .filter(|(likeness, _)| *likeness >= ENOUGH)
         .max_by(|a, b| a.0.total_cmp(&b.0))
@@ -113,6 +117,21 @@ pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>)
 mod tests {
     use super::*;
     use crate::config::tests::Example;
+
+    #[test]
+    fn the_nearest_key_is_a_small_step_away() {
+        let known = ["nodeName", "topology.maxAge", "admin.address"];
+        for (wrong, expected) in [
+            ("node", Some("nodeName")),
+            ("adress", Some("admin.address")),
+            ("topology.max_age", Some("topology.maxAge")),
+            ("maxAge", Some("topology.maxAge")),
+            ("zone", None),
+            ("n", None),
+        ] {
+            assert_eq!(nearest(wrong, known).as_deref(), expected, "{wrong}");
+        }
+    }
 
     #[test]
     fn variables_are_the_key_in_upper_case() {

@@ -94,6 +94,14 @@ impl Layers {
 
     /// The configuration, or every mistake in every layer.
     pub fn load<C: Configuration>(self) -> Result<C, ConfigErrors> {
+        match self.resolve() {
+            (Some(config), errors) if errors.0.is_empty() => Ok(config),
+            (_, errors) => Err(errors),
+        }
+    }
+
+    /// Every mistake, and the configuration without those values that no type would take. Only without a mistake may it be used.
+    pub fn resolve<C: Configuration>(self) -> (Option<C>, ConfigErrors) {
         let default = keys::default_value::<C>();
         let mut errors = self.errors;
         let mut overrides = Vec::new();
@@ -107,18 +115,19 @@ impl Layers {
             }
         }
         let accepted = accept::<C>(&default, overrides, &mut errors);
-        match serde_json::from_value::<C>(accepted) {
+        let config = match serde_json::from_value::<C>(accepted) {
             Ok(config) => {
                 let mut problems = Problems::default();
                 config.validate(&mut problems);
                 errors.extend(problems.found);
-                if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
+                Some(config)
             }
             Err(error) => {
                 errors.push(ConfigError::Inconsistent { message: error.to_string() });
-                Err(ConfigErrors(errors))
+                None
             }
-        }
+        };
+        (config, ConfigErrors(errors))
     }
 }
 
