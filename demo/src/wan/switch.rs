@@ -287,6 +287,17 @@ mod tests {
         tokio::time::timeout(BOUND, future).await.expect("nothing happened within the bound")
     }
 
+    /// The switch counts after it has sent, so a receiver may look too early.
+    async fn counted(count: &AtomicU64, expected: u64) {
+        within(async {
+            while count.load(Relaxed) < expected {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(count.load(Relaxed), expected);
+    }
+
     async fn agent(node: usize, port: u16) -> UdpSocket {
         UdpSocket::bind((address::private(node), port)).await.unwrap()
     }
@@ -321,7 +332,7 @@ mod tests {
         let (length, source) = within(a.recv_from(&mut buffer)).await.unwrap();
         assert_eq!((&buffer[..length], source), (&b"pong"[..], (address::public(1), 30_101).into_socket()));
         assert!(start.elapsed() >= Duration::from_micros(5000));
-        assert_eq!(switch.counts().udp_delivered.load(Relaxed), 2);
+        counted(&switch.counts().udp_delivered, 2).await;
     }
 
     #[tokio::test]
@@ -330,12 +341,7 @@ mod tests {
         let (a, b) = (agent(2, 30_102).await, agent(3, 30_102).await);
         switch.links().set_node_down(3, true).unwrap();
         a.send_to(b"one", (address::public(3), 30_102)).await.unwrap();
-        within(async {
-            while switch.counts().udp_cut.load(Relaxed) == 0 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        counted(&switch.counts().udp_cut, 1).await;
         switch.links().set_node_down(3, false).unwrap();
         a.send_to(b"two", (address::public(3), 30_102)).await.unwrap();
         let mut buffer = [0; 16];
@@ -348,12 +354,7 @@ mod tests {
         let switch = start(4, Some(30_103)).await;
         let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         stranger.send_to(b"x", (address::public(5), 30_103)).await.unwrap();
-        within(async {
-            while switch.counts().udp_stray.load(Relaxed) == 0 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        counted(&switch.counts().udp_stray, 1).await;
     }
 
     #[tokio::test]
@@ -387,7 +388,7 @@ mod tests {
         assert!(received == sent, "{} bytes came back", received.len());
         // The handshake's round trip and the request's own.
         assert!(start.elapsed() >= Duration::from_micros(10_000), "{:?}", start.elapsed());
-        assert_eq!(switch.counts().tcp_bytes.load(Relaxed), 600_000);
+        counted(&switch.counts().tcp_bytes, 600_000).await;
     }
 
     #[tokio::test]
@@ -397,7 +398,7 @@ mod tests {
         let mut stream = connect(8, 9, 30_105).await.unwrap();
         let error = within(stream.read(&mut [0; 1])).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        assert_eq!(switch.counts().tcp_refused.load(Relaxed), 1);
+        counted(&switch.counts().tcp_refused, 1).await;
     }
 
     #[tokio::test]
