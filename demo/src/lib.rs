@@ -1,8 +1,8 @@
 //! The embedded cluster and the simulated world that the demo runs the three programs in.
 
+pub mod apiserver;
 pub mod controllers;
 pub mod kubelet;
-pub mod apiserver;
 pub mod random;
 pub mod wan;
 pub mod world;
