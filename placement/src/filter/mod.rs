@@ -1,0 +1,50 @@
+//! Filters: one file per rule. Each has a check of one node, which says why not, and most have a column form that answers for all nodes at once.
+//!
+//! Both forms of a rule share its predicate; a property test holds the planner's answers against a third, plain one.
+
+pub mod cloud_role;
+pub mod control_plane;
+pub mod delay_bound;
+pub mod node_affinity;
+pub mod node_name;
+pub mod node_resources_fit;
+pub mod node_unschedulable;
+pub mod taint_toleration;
+
+use crate::cluster::{NodeIx, Pod, Snapshot};
+use crate::constraint::ResolvedBound;
+use crate::plan::Reason;
+use crate::units::Timestamp;
+
+/// What the filters need besides the node.
+pub struct Subject<'a> {
+    pub snapshot: &'a Snapshot,
+    pub pod: &'a Pod,
+    /// `None`: bounds are not looked at (the negative control).
+    pub bounds: Option<&'a [ResolvedBound<'a>]>,
+    pub now: Timestamp,
+}
+
+/// Reasons of the first filter that rejects the node, in kube-scheduler's order, then ours. Empty: the pod fits. `ix` has a node object.
+pub fn check(subject: &Subject<'_>, ix: NodeIx) -> Vec<Reason> {
+    let Subject { snapshot, pod, .. } = *subject;
+    let Some(node) = snapshot.node(ix) else { return vec![Reason::NodeName] };
+    if let Some(reason) = node_unschedulable::check(pod, node)
+        .or_else(|| node_name::check(pod, node))
+        .or_else(|| taint_toleration::check(&pod.tolerations, &node.taints))
+        .or_else(|| node_affinity::check(pod, node))
+    {
+        return vec![reason];
+    }
+    let insufficient = node_resources_fit::check(snapshot, pod, ix);
+    if !insufficient.is_empty() {
+        return insufficient;
+    }
+    if let Some(reason) = subject.bounds.and_then(|bounds| delay_bound::check(snapshot, bounds, ix, subject.now)) {
+        return vec![reason];
+    }
+    let slot = snapshot.slot(ix);
+    let cloud = slot.is_some_and(|slot| slot.cloud);
+    let implied = slot.and_then(|slot| slot.implied_taint.as_deref());
+    cloud_role::check(snapshot, pod, cloud).or_else(|| control_plane::check(&pod.tolerations, implied)).into_iter().collect()
+}
