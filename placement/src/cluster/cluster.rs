@@ -435,6 +435,31 @@ impl Cluster {
     }
 }
 
+impl Snapshot {
+    /// The same state without one pod. Of the same identity: names, labels and taints are as they were.
+    pub fn without(&self, key: &PodKey) -> Snapshot {
+        let mut cluster = Cluster { state: Arc::new(self.clone()), free: Vec::new() };
+        if let Some(have) = cluster.entry(key) {
+            cluster.account(&have, -1);
+            let state = cluster.change();
+            state.pods.remove(have.hash(), |entry| entry.pod.key == *key);
+            state.workloads.remove(&have.pod);
+        }
+        Arc::unwrap_or_clone(cluster.state)
+    }
+
+    /// The same state with pending pods placed. Of the same identity, likewise.
+    pub fn with(&self, placements: &[(&PodKey, NodeIx)]) -> Snapshot {
+        let mut cluster = Cluster { state: Arc::new(self.clone()), free: Vec::new() };
+        for &(key, ix) in placements {
+            if let Some(have) = cluster.entry(key) {
+                cluster.move_pod(have, Some(ix), true);
+            }
+        }
+        Arc::unwrap_or_clone(cluster.state)
+    }
+}
+
 /// Whether the update leaves more room on the node.
 fn gives_room(before: &Pod, after: &Pod) -> bool {
     let less = |a: &Resources, b: &Resources| {

@@ -11,4 +11,4 @@ pub use annotation::{ANNOTATION, parse_annotation};
 pub use delay::{DelayBound, DelayError, DelaySource, Missing, Reference, ReplicaRule, Statistic};
 pub use groups::mutual_groups;
 pub use label::{LABEL_PREFIX, parse_label};
-pub use resolve::{BoundVerdict, Position, ReferenceIndex, Referrer, ResolvedBound, resolve};
+pub use resolve::{BoundVerdict, Position, ReferenceIndex, Referrer, ResolvedBound, pods_behind, resolve};

@@ -69,8 +69,8 @@ pub fn resolve<'a, I: ReferenceIndex>(
     namespace: &'a str,
     referrer: Referrer<'_>,
     index: &'a I,
-) -> Result<Vec<ResolvedBound<'a>>, Hold> {
-    let mut resolved = Vec::with_capacity(bounds.len());
+) -> Result<SmallVec<[ResolvedBound<'a>; 2]>, Hold> {
+    let mut resolved = SmallVec::new();
     for bound in bounds {
         if let Some(bound) = resolve_one(bound, namespace, referrer, index)? {
             resolved.push(bound);
@@ -136,6 +136,20 @@ pub(super) fn find<'a, I: ReferenceIndex>(reference: &'a Reference, namespace: &
         Reference::Name(name) => node(name).or_else(|| workload(None, name)).or_else(|| pod(name)),
     };
     found.unwrap_or(Found::Nothing)
+}
+
+/// The pods that a reference stands for, with their nodes. Empty for a node or nothing.
+pub fn pods_behind<'a, I: ReferenceIndex>(
+    reference: &'a Reference,
+    namespace: &'a str,
+    index: &'a I,
+) -> SmallVec<[(&'a PodKey, Option<NodeIx>); 4]> {
+    let Found::Pods(pods) = find(reference, namespace, index) else { return SmallVec::new() };
+    let node = |position| match position {
+        Position::On(node) => Some(node),
+        Position::Pending => None,
+    };
+    pods.into_iter().map(|(pod, position)| (pod, node(position))).collect()
 }
 
 fn names(reference: &Reference, owner: Option<&Workload>) -> bool {

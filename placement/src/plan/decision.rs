@@ -1,7 +1,7 @@
 //! The outcome for one pod, with a verdict for every node.
 
-use super::{Hold, Reason};
-use crate::cluster::PodKey;
+use super::{Hold, Reason, WakeOn};
+use crate::cluster::{ClusterEvent, PodKey};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -47,16 +47,32 @@ pub struct Decision {
     pub outcome: Outcome,
     /// In the order of node names. Empty when held.
     pub nodes: Vec<NodeVerdict>,
+    /// Node objects in the snapshot.
+    pub node_count: usize,
+    /// What may help a pod that was not placed.
+    pub wake: WakeOn,
 }
 
 impl Decision {
+    pub fn placed(&self) -> Option<&str> {
+        match &self.outcome {
+            Outcome::Place { node, .. } => Some(node),
+            Outcome::Unschedulable | Outcome::Held(_) => None,
+        }
+    }
+
+    /// Whether the event may help this pod. False for one that was placed.
+    pub fn wakes(&self, event: &ClusterEvent) -> bool {
+        self.placed().is_none() && self.wake.wakes(event)
+    }
+
     /// kube-scheduler's message: `0/5 nodes are available: 2 RTT from edge-1 above 25 ms, 3 Insufficient cpu.` Held pods give the hold's text.
     pub fn message(&self) -> String {
         match &self.outcome {
             Outcome::Place { node, .. } => format!("Successfully assigned {} to {node}", self.pod),
             Outcome::Held(hold @ Hold::NoNodes) => hold.to_string(),
-            Outcome::Held(hold) => format!("0/{} nodes are available: {hold}.", self.nodes.len()),
-            Outcome::Unschedulable => histogram(self.nodes.len(), self.reasons().map(ToString::to_string)),
+            Outcome::Held(hold) => format!("0/{} nodes are available: {hold}.", self.node_count),
+            Outcome::Unschedulable => histogram(self.node_count, self.reasons().map(ToString::to_string)),
         }
     }
 
@@ -108,6 +124,8 @@ mod tests {
                 rejected("n4", vec![cpu()]),
                 rejected("n5", vec![cpu()]),
             ],
+            node_count: 5,
+            wake: WakeOn::default(),
         };
         assert_eq!(decision.message(), "0/5 nodes are available: 2 RTT from edge-1 above 25 ms, 3 Insufficient cpu.");
         assert_eq!(far(31_200).detail(), "31.2 ms from edge-1, bound 25 ms");

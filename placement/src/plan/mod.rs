@@ -1,7 +1,20 @@
 //! Decisions: data with a reason for every node, made by the planner, carried out by others.
 
+mod choice;
+mod columns;
 mod decision;
+mod explain;
+mod group;
+mod interned;
+mod label_column;
+mod planner;
+mod rank;
 mod reason;
+mod wake;
 
+pub use choice::{Choice, Warmth};
 pub use decision::{Decision, NodeVerdict, Outcome, ScoreLine, Verdict};
+pub use group::GroupDecision;
+pub use planner::Planner;
 pub use reason::{Hold, Reason, VerdictCode};
+pub use wake::{RttWait, WakeOn};

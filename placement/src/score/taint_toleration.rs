@@ -19,8 +19,10 @@ mod tests {
     fn soft_taints_without_a_toleration_are_counted() {
         let soft = |key: &str| Taint { key: key.into(), value: String::new(), effect: TaintEffect::PreferNoSchedule };
         let hard = Taint { effect: TaintEffect::NoSchedule, ..soft("c") };
-        let tolerate = |key: &str, effect| Toleration { key: key.into(), operator: TolerationOperator::Exists, value: String::new(), effect };
-        let check = |tolerations: &[Toleration], expected| assert_eq!(intolerable(tolerations, &[soft("a"), soft("b"), hard.clone()]), expected);
+        let tolerate =
+            |key: &str, effect| Toleration { key: key.into(), operator: TolerationOperator::Exists, value: String::new(), effect };
+        let check =
+            |tolerations: &[Toleration], expected| assert_eq!(intolerable(tolerations, &[soft("a"), soft("b"), hard.clone()]), expected);
         check(&[], 2);
         check(&[tolerate("a", None)], 1);
         check(&[tolerate("a", Some(TaintEffect::NoSchedule))], 2);

@@ -1,0 +1,129 @@
+//! The decision in words: a verdict for every node.
+
+use super::planner::{Resolved, resolve};
+use super::rank::{Query, Scorer};
+use super::{Decision, Hold, NodeVerdict, Outcome, Planner, Verdict, WakeOn, Warmth};
+use crate::cluster::{NodeIx, Pod, PodKey, Snapshot};
+use crate::constraint::{BoundVerdict, DelayBound, ResolvedBound};
+use crate::filter::{self, Subject};
+use crate::units::Timestamp;
+
+pub(super) fn held(snapshot: &Snapshot, pod: &Pod, hold: Hold) -> Decision {
+    let wake = WakeOn::new(&pod.key, snapshot.settings().max_age).hold(&hold, &pod.delays);
+    Decision {
+        pod: pod.key.clone(),
+        uid: pod.uid.clone(),
+        generation: snapshot.generation(),
+        outcome: Outcome::Held(hold),
+        nodes: Vec::new(),
+        node_count: snapshot.node_count(),
+        wake,
+    }
+}
+
+impl Planner {
+    pub(super) fn judge(&mut self, snapshot: &Snapshot, pod: &Pod, now: Timestamp, warm: Warmth) -> Decision {
+        match resolve(snapshot, pod, warm, &[]) {
+            Ok(bounds) => self.explain(snapshot, pod, &bounds, now),
+            Err(hold) => held(snapshot, pod, hold),
+        }
+    }
+
+    pub(super) fn explain(&mut self, snapshot: &Snapshot, pod: &Pod, bounds: &Resolved<'_>, now: Timestamp) -> Decision {
+        let query = Query::new(&mut self.columns, snapshot, pod, bounds.as_deref(), now);
+        let best = self.best(&query);
+        let scorer = Scorer::new(&self.columns, &query, &self.scratch.candidates);
+        let limit = self.scratch.limit(&query);
+        let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now };
+        let verdict = |ix: NodeIx| match self.scratch.candidates.binary_search(&ix.0) {
+            Err(_) => {
+                let reasons = filter::check(&subject, ix);
+                debug_assert!(!reasons.is_empty(), "columns reject {} for a reason that no check knows", snapshot.name(ix));
+                Verdict::Rejected(reasons)
+            }
+            Ok(at) => {
+                let cost_us = self.scratch.costs.get(at).copied();
+                let scores = scorer.score_lines(ix.at());
+                Verdict::Feasible { cost_us, in_band: cost_us.is_none_or(|cost| cost <= limit), total: scorer.total(ix.at()), scores }
+            }
+        };
+        let nodes: Vec<NodeVerdict> = snapshot
+            .nodes_by_name()
+            .into_iter()
+            .map(|ix| NodeVerdict { node: snapshot.name(ix).to_owned(), verdict: verdict(ix) })
+            .collect();
+        let outcome = match best {
+            Some(ix) => Outcome::Place { node: snapshot.name(ix).to_owned(), because: because(&subject, ix, &nodes) },
+            None => Outcome::Unschedulable,
+        };
+        let mut decision = Decision {
+            pod: pod.key.clone(),
+            uid: pod.uid.clone(),
+            generation: snapshot.generation(),
+            outcome,
+            nodes,
+            node_count: snapshot.node_count(),
+            wake: WakeOn::new(&pod.key, snapshot.settings().max_age),
+        };
+        if best.is_none() {
+            decision.wake = wake_on(&decision, snapshot, pod, bounds);
+        }
+        decision
+    }
+}
+
+fn wake_on(decision: &Decision, snapshot: &Snapshot, pod: &Pod, bounds: &Resolved<'_>) -> WakeOn {
+    let mut wake = decision.wake.clone();
+    decision.reasons().for_each(|reason| wake.reason(reason));
+    let resolved = bounds.as_deref().unwrap_or_default();
+    let behind = |bound: &DelayBound| {
+        let targets = resolved.iter().filter(|resolved| resolved.bound == bound).flat_map(|resolved| &resolved.targets);
+        targets.map(|&target| Some(snapshot.name(target).to_owned())).collect()
+    };
+    // A node that was rejected for something else may be out of a bound as well: bounds count always.
+    wake.bounds(if bounds.is_some() { &pod.delays } else { &[] }, behind);
+    wake
+}
+
+/// Why this node: the figures of its bounds, or its score.
+fn because(subject: &Subject<'_>, ix: NodeIx, nodes: &[NodeVerdict]) -> String {
+    let figures = figures(subject, ix);
+    if !figures.is_empty() {
+        return figures;
+    }
+    let feasible = nodes.iter().filter(|node| matches!(node.verdict, Verdict::Feasible { .. })).count();
+    let total = nodes.iter().find(|node| node.node == subject.snapshot.name(ix)).map_or(0, |node| match node.verdict {
+        Verdict::Feasible { total, .. } => total,
+        Verdict::Rejected(_) => 0,
+    });
+    let cloud = subject.snapshot.slot(ix).is_some_and(|slot| slot.cloud) && filter::cloud_role::applies(subject.snapshot, subject.pod);
+    let rule = if cloud { "no delay bound, so a cloud node; " } else { "" };
+    format!("{rule}score {total}, best of {feasible}")
+}
+
+/// `3.1 ms from edge-1, bound 25 ms`, for every bound.
+fn figures(subject: &Subject<'_>, ix: NodeIx) -> String {
+    let Subject { snapshot, bounds, now, .. } = *subject;
+    let figure = |resolved: &ResolvedBound<'_>| {
+        let (from, max) = (&resolved.bound.from, resolved.bound.max);
+        match resolved.judge(snapshot.rtt(), ix, now, snapshot.settings().max_age) {
+            BoundVerdict::Met(Some((rtt, target))) if resolved.via => {
+                format!("{rtt} from {from} (on {}), bound {max}", snapshot.name(target))
+            }
+            BoundVerdict::Met(Some((rtt, _))) => format!("{rtt} from {from}, bound {max}"),
+            _ => format!("RTT from {from} not measured, which the bound allows"),
+        }
+    };
+    bounds.unwrap_or_default().iter().map(figure).collect::<Vec<_>>().join("; ")
+}
+
+/// The figures of a member of a group, in the state where all are placed.
+pub(super) fn figures_of_member(after: &Snapshot, pod: &Pod, ix: NodeIx, now: Timestamp) -> String {
+    let bounds = resolve(after, pod, Warmth::Warm, &[]).ok().flatten();
+    figures(&Subject { snapshot: after, pod, bounds: bounds.as_deref(), now }, ix)
+}
+
+/// Every member of a group that has no placement.
+pub(super) fn unplaceable(snapshot: &Snapshot, pod: &Pod, members: &[PodKey]) -> Decision {
+    held(snapshot, pod, Hold::GroupUnplaceable { members: members.iter().map(ToString::to_string).collect() })
+}

@@ -1,0 +1,85 @@
+//! The planner: from a pod and a snapshot to a node, or to the reason why not.
+
+use super::columns::Columns;
+use super::rank::{Query, Scratch};
+use super::{Choice, Decision, Hold, Warmth};
+use crate::cluster::{NodeIx, Pod, PodKey, Snapshot};
+use crate::constraint::{self, Referrer, ResolvedBound, mutual_groups};
+use crate::units::Timestamp;
+use smallvec::SmallVec;
+
+/// Keeps between decisions what can be kept: bitsets per toleration list and selector, and buffers. Use one planner for one cluster; another cluster's
+/// snapshot, or an older one, is answered as well and costs a new start.
+#[derive(Debug, Default)]
+pub struct Planner {
+    pub(super) columns: Columns,
+    pub(super) scratch: Scratch,
+}
+
+/// Bounds with their nodes; `None` where bounds are not looked at.
+pub(super) type Resolved<'a> = Option<SmallVec<[ResolvedBound<'a>; 2]>>;
+
+impl Planner {
+    pub fn new() -> Planner {
+        Planner::default()
+    }
+
+    /// The node for a pending pod, without words. The same answer as [`place`](Planner::place), at a hundredth of its price.
+    pub fn choose(&mut self, snapshot: &Snapshot, pod: &Pod, now: Timestamp, warm: Warmth) -> Choice {
+        let bounds = match resolve(snapshot, pod, warm, &[]) {
+            Ok(bounds) => bounds,
+            Err(hold) => return Choice::Held(hold),
+        };
+        let query = Query::new(&mut self.columns, snapshot, pod, bounds.as_deref(), now);
+        match self.best(&query) {
+            Some(node) => Choice::Place(node),
+            None => Choice::Unschedulable,
+        }
+    }
+
+    pub(super) fn best(&mut self, query: &Query<'_>) -> Option<NodeIx> {
+        self.scratch.filter(&self.columns, query);
+        self.scratch.rank(&self.columns, query);
+        let at = self.scratch.best(&self.columns, query)?;
+        Some(NodeIx(self.scratch.candidates[at]))
+    }
+
+    /// The decision for a pod with a verdict for every node. A pod that already stands on a node is judged as if it did not.
+    pub fn place(&mut self, snapshot: &Snapshot, pod: &Pod, now: Timestamp, warm: Warmth) -> Decision {
+        let stands = snapshot.pod(&pod.key).is_some_and(|view| view.pod.uid == pod.uid && view.node.is_some());
+        if !stands {
+            return self.judge(snapshot, pod, now, warm);
+        }
+        let pending = Pod { node_name: None, ..pod.clone() };
+        self.judge(&snapshot.without(&pod.key), &pending, now, warm)
+    }
+
+    /// Pending pods that refer to each other and have to be placed together by [`place_group`](Planner::place_group).
+    pub fn groups<'p>(snapshot: &Snapshot, pending: impl IntoIterator<Item = &'p Pod>) -> Vec<Vec<PodKey>> {
+        mutual_groups(pending, snapshot)
+    }
+}
+
+/// What holds the pod whatever the nodes say, else its bounds with their nodes. `group`: pods that are placed together with it.
+pub(super) fn resolve<'a>(snapshot: &'a Snapshot, pod: &'a Pod, warm: Warmth, group: &[PodKey]) -> Result<Resolved<'a>, Hold> {
+    if !pod.scheduling_gates.is_empty() {
+        return Err(Hold::SchedulingGates(pod.scheduling_gates.clone()));
+    }
+    if !pod.refusals.is_empty() {
+        return Err(Hold::Refused(pod.refusals.clone()));
+    }
+    if !pod.delay_errors.is_empty() {
+        return Err(Hold::DelayInvalid(pod.delay_errors.clone()));
+    }
+    if snapshot.node_count() == 0 {
+        return Err(Hold::NoNodes);
+    }
+    if !snapshot.settings().delay_filter {
+        return Ok(None);
+    }
+    if let (Warmth::Warming { heard, expected }, false) = (warm, pod.delays.is_empty()) {
+        return Err(Hold::TopologyWarmingUp { heard, expected });
+    }
+    let referrer = Referrer { pod: &pod.key, owner: pod.owner.as_ref(), group };
+    constraint::resolve(&pod.delays, &pod.key.namespace, referrer, snapshot).map(Some)
+}

@@ -1,0 +1,294 @@
+//! From a pod to the nodes that fit it and the best of them, over columns alone.
+
+use super::columns::Columns;
+use crate::cluster::{CHUNK, LoadChunk, NodeIx, Pod, Snapshot, Weights, basic, mix, name_hash};
+use crate::constraint::{ReplicaRule, ResolvedBound, Statistic};
+use crate::filter::{cloud_role, delay_bound, node_resources_fit::Need};
+use crate::score::{self, band, normalize, response_time::response_time_us};
+use crate::units::{Micros, Timestamp};
+use fixedbitset::FixedBitSet;
+use smallvec::SmallVec;
+use std::cmp::Ordering;
+
+/// One place that response time is measured from, with its share in the mean.
+pub(super) struct Site<'a> {
+    /// Of several replicas the nearest counts, or the farthest when every one is asked for.
+    targets: &'a [NodeIx],
+    farthest: bool,
+    weight: f64,
+}
+
+/// A pod with everything about it looked up.
+pub(super) struct Query<'a> {
+    pub snapshot: &'a Snapshot,
+    pub pod: &'a Pod,
+    /// `None`: bounds are not looked at.
+    pub bounds: Option<&'a [ResolvedBound<'a>]>,
+    pub now: Timestamp,
+    tolerance: usize,
+    affinity: Option<usize>,
+    preference: Option<usize>,
+    /// Empty: ranked by kube-scheduler's scores alone.
+    sites: SmallVec<[Site<'a>; 4]>,
+    service: Micros,
+    scoring: [i64; 2],
+    requests: [i64; 3],
+}
+
+impl<'a> Query<'a> {
+    pub fn new(
+        columns: &mut Columns,
+        snapshot: &'a Snapshot,
+        pod: &'a Pod,
+        bounds: Option<&'a [ResolvedBound<'a>]>,
+        now: Timestamp,
+    ) -> Query<'a> {
+        columns.sync(snapshot);
+        let (sites, service) = sites(snapshot, pod, bounds);
+        let [cpu, memory, _] = basic(&pod.scoring_requests);
+        Query {
+            snapshot,
+            pod,
+            bounds,
+            now,
+            tolerance: columns.tolerance(&pod.tolerations),
+            affinity: columns.affinity(snapshot, &pod.node_selector, pod.affinity.required.as_ref()),
+            preference: columns.preference(snapshot, &pod.affinity.preferred),
+            sites,
+            service,
+            scoring: [cpu, memory],
+            requests: basic(&pod.requests),
+        }
+    }
+
+    pub fn ranked(&self) -> bool {
+        !self.sites.is_empty()
+    }
+
+    fn load(&self, node: usize) -> (&LoadChunk, usize) {
+        (&self.snapshot.load()[node / CHUNK], node % CHUNK)
+    }
+}
+
+/// Demand per client site where it is known, else the pod's references. Without bounds looked at, nothing is ranked by RTT.
+fn sites<'a>(snapshot: &'a Snapshot, pod: &Pod, bounds: Option<&'a [ResolvedBound<'a>]>) -> (SmallVec<[Site<'a>; 4]>, Micros) {
+    let Some(bounds) = bounds else { return Default::default() };
+    let demand = pod.owner.as_ref().and_then(|owner| snapshot.demand(&pod.key.namespace, owner));
+    let service = demand.map_or(Micros(0), |demand| demand.service);
+    let demanded = demand.map_or(&[][..], |demand| &demand.sites);
+    let sites: SmallVec<_> =
+        demanded.iter().map(|(site, rate)| Site { targets: std::slice::from_ref(site), farthest: false, weight: *rate }).collect();
+    if !sites.is_empty() {
+        return (sites, service);
+    }
+    let of_bound =
+        |bound: &'a ResolvedBound<'a>| Site { targets: &bound.targets, farthest: bound.bound.replicas == ReplicaRule::All, weight: 1.0 };
+    (bounds.iter().map(of_bound).collect(), service)
+}
+
+/// Reused between decisions, so that one allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    mask: FixedBitSet,
+    one: FixedBitSet,
+    all: FixedBitSet,
+    /// Nodes that fit, by rising index.
+    pub candidates: Vec<u32>,
+    /// Per candidate: microseconds, infinite where a site is unmeasured. Empty when not ranked.
+    pub costs: Vec<f64>,
+    /// Per candidate: RTT of the site at hand.
+    site_rtt: Vec<u32>,
+    /// Per node: RTT from the target at hand.
+    row: Vec<u32>,
+}
+
+/// RTT that stands for an unmeasured pair; ranks last.
+const UNMEASURED: u32 = u32::MAX;
+
+impl Scratch {
+    /// Fills `candidates` with the nodes that pass every filter.
+    pub fn filter(&mut self, columns: &Columns, query: &Query<'_>) {
+        let snapshot = query.snapshot;
+        self.mask.clone_from(columns.tolerance_mask(query.tolerance));
+        if let Some(affinity) = query.affinity {
+            self.mask.intersect_with(columns.affinity_mask(affinity));
+        }
+        if cloud_role::applies(snapshot, query.pod) {
+            self.mask.intersect_with(&columns.cloud);
+        }
+        if let Some(name) = &query.pod.node_name {
+            let named = snapshot.node_index(name).filter(|ix| self.mask.contains(ix.at()));
+            self.mask.clear();
+            named.into_iter().for_each(|ix| self.mask.insert(ix.at()));
+        }
+        let bounds = query.bounds.unwrap_or_default();
+        if !bounds.is_empty() {
+            for set in [&mut self.one, &mut self.all] {
+                set.clear();
+                set.grow(self.mask.len());
+            }
+        }
+        for bound in bounds {
+            delay_bound::restrict(snapshot, bound, query.now, &mut self.mask, &mut self.one, &mut self.all);
+        }
+        let need = Need::new(snapshot, &query.pod.requests);
+        let load = snapshot.load();
+        self.candidates.clear();
+        let fitting = self.mask.ones().filter(|node| need.fits(&load[node / CHUNK], node % CHUNK));
+        self.candidates.extend(fitting.map(|node| node as u32));
+    }
+
+    /// Fills `costs` for the candidates.
+    pub fn rank(&mut self, columns: &Columns, query: &Query<'_>) {
+        self.costs.clear();
+        if !query.ranked() {
+            return;
+        }
+        let (rtts, max_age) = (query.snapshot.rtt(), query.snapshot.settings().max_age);
+        self.costs.resize(self.candidates.len(), 0.0);
+        self.row.resize(query.snapshot.index_len(), UNMEASURED);
+        let mut weights = 0.0;
+        for site in &query.sites {
+            self.site_rtt.clear();
+            self.site_rtt.resize(self.candidates.len(), if site.farthest { 0 } else { UNMEASURED });
+            for &target in site.targets {
+                self.candidates.iter().for_each(|&node| self.row[node as usize] = UNMEASURED);
+                let row = rtts.row(target).within(Micros::MAX, Statistic::P50, query.now, max_age);
+                for (to, rtt) in row {
+                    // A name that came after the last chunk of nodes has no place here, and is no candidate.
+                    if let Some(place) = self.row.get_mut(to.at()) {
+                        *place = rtt.0;
+                    }
+                }
+                for (rtt, &node) in self.site_rtt.iter_mut().zip(&self.candidates) {
+                    let of_target = self.row[node as usize];
+                    *rtt = if site.farthest { (*rtt).max(of_target) } else { (*rtt).min(of_target) };
+                }
+            }
+            for (cost, &rtt) in self.costs.iter_mut().zip(&self.site_rtt) {
+                let time = if rtt == UNMEASURED { f64::INFINITY } else { response_time_us(Micros(rtt), query.service, 0.0, 1) };
+                *cost += site.weight * time;
+            }
+            weights += site.weight;
+        }
+        for (cost, &node) in self.costs.iter_mut().zip(&self.candidates) {
+            *cost = *cost / weights + columns.price_us[node as usize];
+        }
+    }
+
+    /// Highest cost that counts as equal to the best.
+    pub fn limit(&self, query: &Query<'_>) -> f64 {
+        let best = self.costs.iter().copied().fold(f64::INFINITY, f64::min);
+        band::limit_us(query.snapshot.settings(), best)
+    }
+
+    /// Position of the best candidate. `None` when there is none.
+    pub fn best(&self, columns: &Columns, query: &Query<'_>) -> Option<usize> {
+        let limit = self.limit(query);
+        let order = Order::new(columns, query, &self.candidates);
+        let in_band = (0..self.candidates.len()).filter(|&at| self.costs.get(at).is_none_or(|cost| *cost <= limit));
+        let keyed = in_band.map(|at| (order.key(self.candidates[at]), at));
+        let better = |best: (Key, usize), next: (Key, usize)| {
+            if order.compare((next.0, self.candidates[next.1]), (best.0, self.candidates[best.1])).is_gt() { next } else { best }
+        };
+        keyed.reduce(better).map(|(_, at)| at)
+    }
+
+    /// Every candidate, best first: those in the band by score, then the others by cost.
+    pub fn in_order(&self, columns: &Columns, query: &Query<'_>) -> Vec<u32> {
+        let limit = self.limit(query);
+        let order = Order::new(columns, query, &self.candidates);
+        // In the band all costs are one.
+        let cost = |at: usize| self.costs.get(at).map_or(0.0, |&cost| if cost <= limit { 0.0 } else { cost });
+        let mut keyed: Vec<(f64, Key, u32)> =
+            self.candidates.iter().enumerate().map(|(at, &node)| (cost(at), order.key(node), node)).collect();
+        keyed.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| order.compare((b.1, b.2), (a.1, a.2))));
+        keyed.into_iter().map(|(_, _, node)| node).collect()
+    }
+}
+
+/// Weighted sum of scores, and what breaks ties.
+type Key = (i64, u64);
+
+/// Which of two nodes of equal cost is better.
+///
+/// Of equals, the one whose name and the pod's UID hash highest together: it depends on nothing but the state, not even on the order in which
+/// nodes came to be known, needs no strings, and spreads replicas over equal nodes where "the lowest name" would pile them up.
+struct Order<'a, 'q> {
+    scorer: Scorer<'a, 'q>,
+    uid: u64,
+}
+
+impl<'a, 'q> Order<'a, 'q> {
+    fn new(columns: &'a Columns, query: &'a Query<'q>, candidates: &[u32]) -> Order<'a, 'q> {
+        Order { scorer: Scorer::new(columns, query, candidates), uid: name_hash(&query.pod.uid) }
+    }
+
+    fn key(&self, node: u32) -> Key {
+        (self.scorer.total(node as usize), mix(self.uid ^ self.scorer.columns.name_hash[node as usize]))
+    }
+
+    /// Greater is better. Names are looked at only where hashes collide.
+    fn compare(&self, a: (Key, u32), b: (Key, u32)) -> Ordering {
+        let name = |node: u32| self.scorer.query.snapshot.name(NodeIx(node));
+        a.0.cmp(&b.0).then_with(|| name(b.1).cmp(name(a.1)))
+    }
+}
+
+/// Names of the scores, as kube-scheduler's plugins are called.
+const SCORES: [&str; 4] = ["TaintToleration", "NodeAffinity", "NodeResourcesFit", "NodeResourcesBalancedAllocation"];
+
+/// kube-scheduler's weighted sum among one pod's feasible nodes.
+pub(super) struct Scorer<'a, 'q> {
+    columns: &'a Columns,
+    query: &'a Query<'q>,
+    weights: Weights,
+    max_intolerable: i64,
+    max_preference: i64,
+    balanced: bool,
+}
+
+impl<'a, 'q> Scorer<'a, 'q> {
+    pub fn new(columns: &'a Columns, query: &'a Query<'q>, feasible: &[u32]) -> Scorer<'a, 'q> {
+        let weights = query.snapshot.settings().weights;
+        let intolerable = |&node: &u32| columns.intolerable(query.tolerance, node as usize);
+        let preference = |raw: &[i32]| feasible.iter().map(|&node| i64::from(raw[node as usize])).max().unwrap_or(0);
+        Scorer {
+            columns,
+            query,
+            weights,
+            max_intolerable: if columns.soft_taints { feasible.iter().map(intolerable).max().unwrap_or(0) } else { 0 },
+            max_preference: query.preference.map_or(0, |at| preference(columns.preference_raw(at))),
+            balanced: query.requests[0] > 0 || query.requests[1] > 0,
+        }
+    }
+
+    /// Score and weight, in the order of `SCORES`; `None` where kube-scheduler skips the plugin for this pod.
+    fn lines(&self, node: usize) -> [Option<(i64, i64)>; 4] {
+        let (chunk, slot) = self.query.load(node);
+        let allocatable = [chunk.allocatable[0][slot], chunk.allocatable[1][slot]];
+        let with_pod = |have: &[[i64; CHUNK]], pod: &[i64]| [have[0][slot] + pod[0], have[1][slot] + pod[1]];
+        let intolerable = if self.max_intolerable == 0 { 0 } else { self.columns.intolerable(self.query.tolerance, node) };
+        let taints = normalize(intolerable, self.max_intolerable, true);
+        let affinity = |at: usize| normalize(i64::from(self.columns.preference_raw(at)[node]), self.max_preference, false);
+        let fit = score::node_resources_fit::score(allocatable, with_pod(&chunk.scoring, &self.query.scoring));
+        let balanced = || score::node_resources_balanced_allocation::score(allocatable, with_pod(&chunk.requested, &self.query.requests));
+        let Weights { taint_toleration, node_affinity, node_resources_fit, node_resources_balanced_allocation } = self.weights;
+        [
+            Some((taints, i64::from(taint_toleration))),
+            self.query.preference.map(|at| (affinity(at), i64::from(node_affinity))),
+            Some((fit, i64::from(node_resources_fit))),
+            self.balanced.then(|| (balanced(), i64::from(node_resources_balanced_allocation))),
+        ]
+    }
+
+    #[inline]
+    pub fn total(&self, node: usize) -> i64 {
+        self.lines(node).iter().flatten().map(|(score, weight)| score * weight).sum()
+    }
+
+    pub fn score_lines(&self, node: usize) -> Vec<super::ScoreLine> {
+        let named = SCORES.iter().zip(self.lines(node)).filter_map(|(name, line)| Some((*name, line?)));
+        named.map(|(name, (score, weight))| super::ScoreLine { name: name.to_owned(), score, weight }).collect()
+    }
+}

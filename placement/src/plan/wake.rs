@@ -1,0 +1,215 @@
+//! Which events may help a pod that was rejected.
+
+use super::{Hold, Reason};
+use crate::cluster::{ClusterEvent, PodKey, Workload};
+use crate::constraint::{DelayBound, Reference, Statistic};
+use crate::topology::PairStat;
+use crate::units::{Micros, Span};
+use serde::{Deserialize, Serialize};
+
+/// A bound whose crossing would help.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RttWait {
+    /// Node at one end; `None`: any.
+    pub node: Option<String>,
+    pub max: Micros,
+    pub statistic: Statistic,
+}
+
+/// Made from the reasons of a rejection. Small: it holds no list of nodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WakeOn {
+    pub pod: PodKey,
+    /// A node appears, or changes in labels, taints, or allocatable; or goes (which may end the cloud rule).
+    pub node_added: bool,
+    pub labels: bool,
+    pub taints: bool,
+    pub allocatable: bool,
+    pub node_deleted: bool,
+    /// A pod leaves room.
+    pub room: bool,
+    /// A node, workload or pod of one of these names appears, is placed, moves, or goes.
+    pub references: Vec<String>,
+    pub rtts: Vec<RttWait>,
+    /// Measurements older than this had expired before the event.
+    pub max_age: Span,
+    /// The topology service has become warm.
+    pub warm: bool,
+}
+
+impl WakeOn {
+    pub fn new(pod: &PodKey, max_age: Span) -> WakeOn {
+        WakeOn { pod: pod.clone(), max_age, ..WakeOn::default() }
+    }
+
+    /// What would lift this hold.
+    pub fn hold(mut self, hold: &Hold, bounds: &[DelayBound]) -> WakeOn {
+        match hold {
+            // Only a change of the pod itself.
+            Hold::SchedulingGates(_) | Hold::Refused(_) | Hold::DelayInvalid(_) => {}
+            Hold::UnknownReference { from, .. } => {
+                self.references.push(from.clone());
+                // The first measurement of that name makes it known, if no node object does.
+                self.rtts.push(RttWait { node: Some(from.clone()), max: Micros::MAX, statistic: Statistic::P90 });
+            }
+            Hold::SelfReference { from } | Hold::ReferenceNotPlaced { from } => self.references.push(from.clone()),
+            Hold::TopologyWarmingUp { .. } => self.warm = true,
+            Hold::NoNodes => self.node_added = true,
+            Hold::GroupUnplaceable { .. } => {
+                (self.node_added, self.labels, self.taints, self.allocatable, self.room) = (true, true, true, true, true);
+                self.bounds(bounds, |_| vec![None]);
+            }
+        }
+        self
+    }
+
+    /// What would lift this reason on its node.
+    pub fn reason(&mut self, reason: &Reason) {
+        self.node_added = true;
+        match reason {
+            Reason::NodeName => {}
+            Reason::NodeUnschedulable | Reason::UntoleratedTaint { .. } => self.taints = true,
+            Reason::NodeAffinity => self.labels = true,
+            Reason::TooManyPods { .. } | Reason::Insufficient { .. } => (self.allocatable, self.room) = (true, true),
+            // Through `bounds`, which knows the statistic.
+            Reason::RttAbove { .. } | Reason::RttUnmeasured { .. } => {}
+            Reason::NotCloud => (self.labels, self.node_deleted) = (true, true),
+            Reason::ControlPlane => (self.labels, self.taints) = (true, true),
+        }
+    }
+
+    /// Some node was rejected by a bound: crossing one may help, and so may a reference that moves. `nodes` gives the nodes behind a reference.
+    pub fn bounds(&mut self, bounds: &[DelayBound], nodes: impl Fn(&DelayBound) -> Vec<Option<String>>) {
+        for bound in bounds {
+            self.rtts.extend(nodes(bound).into_iter().map(|node| RttWait { node, max: bound.max, statistic: bound.statistic }));
+            if !matches!(bound.from, Reference::Node(_)) {
+                self.references.push(bound.from.name().to_owned());
+            }
+        }
+        self.rtts.sort();
+        self.rtts.dedup();
+        self.references.sort();
+        self.references.dedup();
+    }
+
+    pub fn wakes(&self, event: &ClusterEvent) -> bool {
+        let named = |name: &str| self.references.iter().any(|reference| reference == name);
+        let refers = |pod: &PodKey, owner: &Option<Workload>| {
+            *pod == self.pod
+                || pod.namespace == self.pod.namespace && (named(&pod.name) || owner.as_ref().is_some_and(|owner| named(&owner.name)))
+        };
+        match event {
+            ClusterEvent::NodeAdded { node } => self.node_added || named(node),
+            ClusterEvent::NodeUpdated { labels, taints, allocatable, .. } => {
+                self.labels && *labels || self.taints && *taints || self.allocatable && *allocatable
+            }
+            ClusterEvent::NodeDeleted { .. } => self.node_deleted,
+            ClusterEvent::PodAdded { pod, owner }
+            | ClusterEvent::PodUpdated { pod, owner }
+            | ClusterEvent::PodPlaced { pod, owner, .. } => refers(pod, owner),
+            // A replica that goes may be the one that was too far for `replicas: all`.
+            ClusterEvent::PodReleased { pod, owner, .. } => self.room || refers(pod, owner),
+            ClusterEvent::PodGone { pod, owner } => refers(pod, owner),
+            ClusterEvent::RttChanged { a, b, old, new } => {
+                self.rtts.iter().any(|wait| wait.ends_at(a, b) && wait.helped(old.as_ref(), new, self.max_age))
+            }
+            ClusterEvent::TopologyWarm => self.warm,
+        }
+    }
+}
+
+impl RttWait {
+    fn ends_at(&self, a: &str, b: &str) -> bool {
+        self.node.as_ref().is_none_or(|node| node == a || node == b)
+    }
+
+    /// The pair is within the bound now and was not before, or was not known well enough.
+    fn helped(&self, old: Option<&PairStat>, new: &PairStat, max_age: Span) -> bool {
+        let within = |stat: &PairStat| stat.kind.admits() && stat.figure(self.statistic) <= self.max;
+        let still_fresh = |stat: &&PairStat| new.at.since(stat.at) <= max_age;
+        within(new) && !old.filter(still_fresh).is_some_and(within)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::constraint::{DelaySource, Missing, ReplicaRule};
+    use crate::topology::Kind;
+    use crate::units::Timestamp;
+
+    fn stat(us: u32, at: u64) -> PairStat {
+        PairStat { kind: Kind::Measured, ..PairStat::declared(Micros(us), Timestamp(at)) }
+    }
+
+    fn waiting_for_edge_1(max_us: u32) -> WakeOn {
+        let bound = DelayBound {
+            from: Reference::Name("edge-1".into()),
+            max: Micros(max_us),
+            statistic: Statistic::P90,
+            replicas: ReplicaRule::Any,
+            missing: Missing::Deny,
+            source: DelaySource::Label,
+        };
+        let mut wake = WakeOn::new(&PodKey::new("shop", "web"), Span(1_000));
+        wake.bounds(&[bound], |_| vec![Some("edge-1".into())]);
+        wake
+    }
+
+    #[test]
+    fn an_rtt_wakes_only_when_it_comes_within_the_bound() {
+        let check = |a: &str, b: &str, old: Option<PairStat>, new: PairStat, wakes: bool| {
+            let event = ClusterEvent::RttChanged { a: a.into(), b: b.into(), old, new };
+            assert_eq!(waiting_for_edge_1(25_000).wakes(&event), wakes, "{event:?}");
+        };
+        check("edge-1", "n", Some(stat(30_000, 0)), stat(25_000, 1), true);
+        check("n", "edge-1", Some(stat(30_000, 0)), stat(25_000, 1), true);
+        check("edge-1", "n", Some(stat(30_000, 0)), stat(25_001, 1), false);
+        check("edge-1", "n", Some(stat(20_000, 0)), stat(15_000, 1), false);
+        check("edge-1", "n", Some(stat(20_000, 0)), stat(30_000, 1), false);
+        check("edge-1", "n", Some(stat(20_000, 0)), stat(20_000, 1_001), true);
+        check("edge-1", "n", None, stat(20_000, 1), true);
+        check("edge-2", "n", Some(stat(30_000, 0)), stat(20_000, 1), false);
+        check("edge-1", "n", None, stat(25_001, 1), false);
+        check("edge-1", "n", Some(stat(30_000, 0)), PairStat { kind: Kind::Estimated, ..stat(1, 1) }, false);
+    }
+
+    #[test]
+    fn each_reason_names_what_would_lift_it() {
+        let check = |reason: Reason, wakes: [bool; 5]| {
+            let mut wake = WakeOn::new(&PodKey::new("shop", "web"), Span(1));
+            wake.reason(&reason);
+            let node = || "n".to_owned();
+            let updated = |labels, taints, allocatable| ClusterEvent::NodeUpdated { node: node(), labels, taints, allocatable };
+            let released = ClusterEvent::PodReleased { pod: PodKey::new("other", "x"), owner: None, node: node() };
+            let events = [
+                updated(true, false, false),
+                updated(false, true, false),
+                updated(false, false, true),
+                released,
+                ClusterEvent::NodeDeleted { node: node() },
+            ];
+            assert_eq!(events.each_ref().map(|event| wake.wakes(event)), wakes, "{reason:?}");
+            assert!(wake.wakes(&ClusterEvent::NodeAdded { node: node() }));
+        };
+        let no = false;
+        check(Reason::NodeAffinity, [true, no, no, no, no]);
+        check(Reason::UntoleratedTaint { key: "k".into(), value: String::new() }, [no, true, no, no, no]);
+        check(Reason::TooManyPods { used: 1, allocatable: 1 }, [no, no, true, true, no]);
+        check(Reason::NotCloud, [true, no, no, no, true]);
+        check(Reason::ControlPlane, [true, true, no, no, no]);
+    }
+
+    #[test]
+    fn a_reference_wakes_when_it_is_placed_in_the_same_namespace() {
+        let hold = Hold::ReferenceNotPlaced { from: "api".into() };
+        let wake = WakeOn::new(&PodKey::new("shop", "web"), Span(1)).hold(&hold, &[]);
+        let owner = |name: &str| Some(Workload { kind: crate::cluster::WorkloadKind::Deployment, name: name.into() });
+        let placed =
+            |namespace: &str, name: &str, owner| ClusterEvent::PodPlaced { pod: PodKey::new(namespace, name), owner, node: "n".into() };
+        assert!(wake.wakes(&placed("shop", "api-x-1", owner("api"))) && wake.wakes(&placed("shop", "api", None)));
+        assert!(!wake.wakes(&placed("other", "api", None)) && !wake.wakes(&placed("shop", "apis", owner("apis"))));
+        assert!(wake.wakes(&ClusterEvent::NodeAdded { node: "api".into() }) && !wake.wakes(&ClusterEvent::NodeAdded { node: "n".into() }));
+        assert!(!wake.wakes(&ClusterEvent::TopologyWarm));
+    }
+}
