@@ -12,6 +12,9 @@ mod rank;
 mod reason;
 mod wake;
 
+#[cfg(test)]
+mod tests;
+
 pub use choice::{Choice, Warmth};
 pub use decision::{Decision, NodeVerdict, Outcome, ScoreLine, Verdict};
 pub use group::GroupDecision;

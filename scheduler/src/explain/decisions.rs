@@ -74,6 +74,8 @@ mod tests {
             generation: 0,
             outcome: Outcome::Held(Hold::NoNodes),
             nodes: (0..nodes).map(judged).collect(),
+            node_count: 0,
+            wake: Default::default(),
         })
     }
 

@@ -1,0 +1,230 @@
+//! The planner on small clusters whose answers are known.
+
+use super::*;
+use crate::cluster::*;
+use crate::constraint::parse_label;
+use crate::topology::{Kind, PairStat};
+use crate::units::{Bytes, Micros, MilliCpu, Timestamp};
+
+pub(super) const NOW: Timestamp = Timestamp(10_000_000);
+
+pub(super) fn node(name: &str, cpu: i64, labels: &[(&str, &str)]) -> Node {
+    Node {
+        name: name.into(),
+        labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        allocatable: Resources { cpu: MilliCpu(cpu), memory: Bytes(8 << 30), pods: 110, ..Resources::default() },
+        ..Node::default()
+    }
+}
+
+pub(super) fn pod(name: &str, cpu: i64, delays: &[(&str, &str)]) -> Pod {
+    let requests = Resources { cpu: MilliCpu(cpu), memory: Bytes(1 << 30), ..Resources::default() };
+    let (delays, delay_errors) = delays.iter().fold((vec![], vec![]), |(mut bounds, mut errors), (from, max)| {
+        match parse_label(&format!("delay_{from}"), max).unwrap() {
+            Ok(bound) => bounds.push(bound),
+            Err(error) => errors.push(error),
+        }
+        (bounds, errors)
+    });
+    Pod {
+        key: PodKey::new("default", name),
+        uid: format!("uid-{name}"),
+        scoring_requests: requests.clone(),
+        requests,
+        delays,
+        delay_errors,
+        ..Pod::default()
+    }
+}
+
+pub(super) fn of(pod: Pod, deployment: &str) -> Pod {
+    Pod { owner: Some(Workload { kind: WorkloadKind::Deployment, name: deployment.into() }), ..pod }
+}
+
+pub(super) fn rtt(cluster: &mut Cluster, a: &str, b: &str, us: u32) -> Changes {
+    cluster.report_rtt(a, b, PairStat { kind: Kind::Measured, samples: 20, ..PairStat::declared(Micros(us), NOW) })
+}
+
+/// edge-1 and edge-2 at 3 ms, edge-3 at 31.2 ms from edge-1; a cloud node at 40 ms from every one; an untainted control plane.
+fn world() -> Cluster {
+    let mut cluster = Cluster::new(Settings::default());
+    for (name, labels) in [
+        ("edge-1", &[][..]),
+        ("edge-2", &[]),
+        ("edge-3", &[]),
+        ("cloud-1", &[("kubernetes.io/role", "cloud")]),
+        ("master", &[("node-role.kubernetes.io/control-plane", "")]),
+    ] {
+        cluster.apply_node(node(name, 4000, labels));
+    }
+    rtt(&mut cluster, "edge-1", "edge-2", 3_000);
+    rtt(&mut cluster, "edge-1", "edge-3", 31_200);
+    rtt(&mut cluster, "edge-2", "edge-3", 30_000);
+    rtt(&mut cluster, "edge-1", "master", 1_000);
+    for edge in ["edge-1", "edge-2", "edge-3"] {
+        rtt(&mut cluster, edge, "cloud-1", 40_000);
+    }
+    cluster
+}
+
+/// Applies the pod, decides, and holds the two forms of the planner against each other.
+fn place(cluster: &mut Cluster, pod: Pod) -> Decision {
+    cluster.apply_pod(pod.clone());
+    let (snapshot, mut planner) = (cluster.snapshot(), Planner::new());
+    let decision = planner.place(&snapshot, &pod, NOW, Warmth::Warm);
+    match planner.choose(&snapshot, &pod, NOW, Warmth::Warm) {
+        Choice::Place(ix) => assert_eq!(decision.placed(), Some(snapshot.name(ix))),
+        Choice::Unschedulable => assert_eq!(decision.outcome, Outcome::Unschedulable),
+        Choice::Held(hold) => assert_eq!(decision.outcome, Outcome::Held(hold)),
+    }
+    decision
+}
+
+/// Node and reason, or the message.
+fn check(cluster: &mut Cluster, pod: Pod, expected: &str) {
+    let decision = place(cluster, pod);
+    let got = match &decision.outcome {
+        Outcome::Place { node, because } => format!("{node}: {because}"),
+        _ => decision.message(),
+    };
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn the_four_classic_cases() {
+    let mut cluster = world();
+    check(&mut cluster, pod("near", 1000, &[("edge-1", "25")]), "edge-1: 0 ms from edge-1, bound 25 ms");
+    check(&mut cluster, pod("free", 1000, &[]), "cloud-1: no delay bound, so a cloud node; score 474, best of 1");
+    check(&mut cluster, pod("nearest", 1000, &[("edge-1", "1")]), "edge-1: 0 ms from edge-1, bound 1 ms");
+    cluster.apply_pod(of(pod("api-1", 100, &[]), "api"));
+    check(&mut cluster, pod("to-workload", 1000, &[("api", "5")]), "0/5 nodes are available: delay reference \"api\" is not placed yet.");
+    cluster.assume(&PodKey::new("default", "api-1"), "uid-api-1", "edge-2").unwrap();
+    check(&mut cluster, pod("to-workload", 1000, &[("api", "5")]), "edge-2: 0 ms from api (on edge-2), bound 5 ms");
+}
+
+#[test]
+fn a_rejection_counts_every_reason_in_kube_schedulers_words() {
+    let mut cluster = world();
+    cluster.apply_node(Node { unschedulable: true, ..node("edge-2", 4000, &[]) });
+    check(
+        &mut cluster,
+        pod("big", 5000, &[("edge-1", "25")]),
+        "0/5 nodes are available: 1 node(s) were unschedulable, 4 Insufficient cpu.",
+    );
+    check(
+        &mut cluster,
+        pod("far", 100, &[("edge-3", "0.5"), ("edge-1", "25")]),
+        "0/5 nodes are available: 1 RTT from edge-1 above 25 ms, 1 RTT from edge-3 not measured, 1 node(s) were unschedulable, 2 RTT from edge-3 above 0.5 ms.",
+    );
+}
+
+#[test]
+fn what_holds_a_pod_whatever_the_nodes_say() {
+    let mut cluster = world();
+    check(
+        &mut cluster,
+        pod("a", 1, &[("edge-9", "5")]),
+        "0/5 nodes are available: delay reference \"edge-9\" is no node, and no workload or pod of namespace \"default\".",
+    );
+    check(&mut cluster, pod("self", 1, &[("self", "5")]), "0/5 nodes are available: delay reference \"self\" is the pod itself.");
+    let gated = Pod { scheduling_gates: vec!["a".into(), "b".into()], ..pod("g", 1, &[]) };
+    check(&mut cluster, gated, "0/5 nodes are available: waiting for scheduling gates: [a b].");
+    let invalid = place(&mut cluster, pod("bad", 1, &[("edge-1", "abc")]));
+    assert!(matches!(&invalid.outcome, Outcome::Held(Hold::DelayInvalid(errors)) if errors[0].value == "abc"));
+    let warming =
+        Planner::new().place(&cluster.snapshot(), &pod("w", 1, &[("edge-1", "25")]), NOW, Warmth::Warming { heard: 1, expected: 5 });
+    assert_eq!(warming.message(), "0/5 nodes are available: the topology is warming up: 1 of 5 nodes have reported.");
+    assert!(warming.wakes(&ClusterEvent::TopologyWarm));
+    check(&mut Cluster::new(Settings::default()), pod("n", 1, &[]), "no nodes available to schedule pods");
+}
+
+#[test]
+fn the_band_leaves_the_choice_among_near_equals_to_load() {
+    let mut cluster = world();
+    // edge-1 is nearest and full of other things; edge-2 is 0.4 ms away and empty; edge-3 is empty and out of the band.
+    cluster.apply_pod(Pod { node_name: Some("edge-1".into()), ..pod("other", 3000, &[]) });
+    rtt(&mut cluster, "edge-1", "edge-2", 400);
+    check(&mut cluster, pod("a", 500, &[("edge-1", "50")]), "edge-2: 0.4 ms from edge-1, bound 50 ms");
+    rtt(&mut cluster, "edge-1", "edge-2", 501);
+    check(&mut cluster, pod("b", 500, &[("edge-1", "50")]), "edge-1: 0 ms from edge-1, bound 50 ms");
+    let decision = place(&mut cluster, pod("c", 500, &[("edge-1", "50")]));
+    let costs = decision.nodes.iter().map(|n| match &n.verdict {
+        Verdict::Feasible { cost_us, in_band, .. } => Some((cost_us.unwrap(), *in_band)),
+        Verdict::Rejected(_) => None,
+    });
+    // In the order of names: cloud-1, edge-1, edge-2, edge-3, master.
+    let costs: Vec<_> = costs.collect();
+    assert_eq!(costs, [Some((40_000.0, false)), Some((0.0, true)), Some((501.0, false)), Some((31_200.0, false)), None]);
+}
+
+#[test]
+fn the_undelayed_rule_looks_for_cloud_nodes_and_prefers_nothing_else() {
+    let mut cluster = world();
+    check(&mut cluster, pod("big", 5000, &[]), "0/5 nodes are available: 5 Insufficient cpu.");
+    check(&mut cluster, pod("a", 4000, &[]), "cloud-1: no delay bound, so a cloud node; score 399, best of 1");
+    cluster.assume(&PodKey::new("default", "a"), "uid-a", "cloud-1").unwrap();
+    check(&mut cluster, pod("b", 4000, &[]), "0/5 nodes are available: 1 Insufficient cpu, 4 node(s) without the cloud role.");
+    cluster.delete_node("cloud-1");
+    let decision = place(&mut cluster, pod("b", 4000, &[]));
+    assert!(
+        decision.placed().is_some_and(|node| node.starts_with("edge-")),
+        "without any cloud node any node will do, but not the control plane"
+    );
+}
+
+#[test]
+fn with_the_delay_filter_off_bounds_mean_nothing() {
+    let mut cluster = Cluster::new(Settings { delay_filter: false, ..Settings::default() });
+    cluster.apply_node(node("near", 1000, &[]));
+    cluster.apply_node(node("far", 4000, &[]));
+    rtt(&mut cluster, "near", "far", 90_000);
+    check(&mut cluster, pod("a", 500, &[("near", "5"), ("unknown", "1")]), "far: score 487, best of 2");
+}
+
+#[test]
+fn a_bound_pod_is_explained_as_if_it_did_not_stand_there() {
+    let mut cluster = world();
+    let own = Pod { node_name: Some("edge-1".into()), ..pod("own", 4000, &[("edge-1", "1")]) };
+    cluster.apply_pod(own.clone());
+    let decision = Planner::new().place(&cluster.snapshot(), &own, NOW, Warmth::Warm);
+    assert_eq!(decision.placed(), Some("edge-1"));
+    assert_eq!(cluster.view().load()[0].pods.iter().sum::<i64>(), 1);
+}
+
+#[test]
+fn a_dead_reference_serves_until_its_row_is_too_old() {
+    let mut cluster = world();
+    cluster.delete_node("edge-1");
+    let near = pod("a", 100, &[("edge-1", "5")]);
+    check(&mut cluster, near.clone(), "edge-2: 3 ms from edge-1, bound 5 ms");
+    let late = Timestamp(NOW.0 + 15 * 60_000 + 1);
+    let decision = Planner::new().place(&cluster.snapshot(), &near, late, Warmth::Warm);
+    assert_eq!(decision.message(), "0/4 nodes are available: 4 RTT from edge-1 not measured.");
+    let fresh = PairStat::declared(Micros(3_000), late);
+    assert!(decision.wakes(&cluster.report_rtt("edge-1", "edge-2", fresh)[0]), "as far as before, but measured again");
+    cluster.expire(Timestamp(2 * late.0), crate::units::Span(15 * 60_000));
+    check(
+        &mut cluster,
+        near,
+        "0/4 nodes are available: delay reference \"edge-1\" is no node, and no workload or pod of namespace \"default\".",
+    );
+}
+
+#[test]
+fn an_rtt_update_wakes_only_pods_whose_bound_it_crosses() {
+    let mut cluster = world();
+    let waiting = place(&mut cluster, pod("big", 3500, &[("edge-3", "20")]));
+    assert_eq!(waiting.placed(), Some("edge-3"));
+    cluster.assume(&PodKey::new("default", "big"), "uid-big", "edge-3").unwrap();
+    let waiting = place(&mut cluster, pod("next", 3500, &[("edge-3", "20")]));
+    assert_eq!(
+        waiting.message(),
+        "0/5 nodes are available: 1 Insufficient cpu, 1 RTT from edge-3 not measured, 3 RTT from edge-3 above 20 ms."
+    );
+    let wakes = |cluster: &mut Cluster, a: &str, b: &str, us| rtt(cluster, a, b, us).iter().any(|event| waiting.wakes(event));
+    assert!(!wakes(&mut cluster, "edge-2", "edge-3", 21_000));
+    assert!(!wakes(&mut cluster, "edge-1", "edge-2", 1_000));
+    assert!(wakes(&mut cluster, "edge-2", "edge-3", 20_000));
+    assert!(!wakes(&mut cluster, "edge-2", "edge-3", 19_000), "within before and after");
+    assert!(waiting.wakes(&cluster.forget(&PodKey::new("default", "big"))[0]));
+}
