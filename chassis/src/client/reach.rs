@@ -110,8 +110,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_port_is_waited_for_until_shutdown() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let server = kube::Config::new(format!("http://{free}").parse().unwrap());
+        // Port 1 (tcpmux): nobody listens there, and no other test is given it.
+        let server = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
         let connection = connect_with(server, &ClientConfig::default()).expect("builds");
         let error = connection.client.apiserver_version().await.expect_err("nobody listens");
         assert!(innermost(&error).contains("onnection refused"), "{}", innermost(&error));
