@@ -2,8 +2,7 @@
 //! comment what it is for.
 
 use crate::labels::{
-    APP_NAME_LABEL, APP_PART_OF_LABEL, GROUP, PINGER, ROUTER, ROUTER_STATUS_LEASE, SCHEDULER, SYSTEM_NAMESPACE, TOPOLOGY_CA_CONFIG_MAP,
-    TOPOLOGY_CA_KEY_SECRET,
+    APP_NAME_LABEL, APP_PART_OF_LABEL, GROUP, PINGER, ROUTER, SCHEDULER, SYSTEM_NAMESPACE, TOPOLOGY_CA_CONFIG_MAP, TOPOLOGY_CA_KEY_SECRET,
 };
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
@@ -68,6 +67,8 @@ const PROGRAMS: [Program; 3] = [
             // The topology service knows its callers by their tokens, and asks whether they may read.
             rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
             rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
+            // `edge-scheduler explain` asks under the scheduler's own account: who may create its tokens may see why pods are where they are.
+            paths(&["/v1/summary", "/v1/explain/*"], &["get"]),
         ],
         namespace: &[
             // One replica binds.
@@ -102,12 +103,7 @@ const PROGRAMS: [Program; 3] = [
             paths(&["/v1/snapshot", "/v1/stream"], &["get"]),
             paths(&["/v1/demand"], &["post"]),
         ],
-        namespace: &[
-            named(&[""], &["configmaps"], &[TOPOLOGY_CA_CONFIG_MAP], READ),
-            // One router writes the status of load balancers.
-            rule(&["coordination.k8s.io"], &["leases"], &["create"]),
-            named(&["coordination.k8s.io"], &["leases"], &[ROUTER_STATUS_LEASE], &["get", "update", "patch"]),
-        ],
+        namespace: &[named(&[""], &["configmaps"], &[TOPOLOGY_CA_CONFIG_MAP], READ)],
     },
 ];
 

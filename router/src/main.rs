@@ -1,5 +1,1 @@
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    chassis::program::main::<edge_router::EdgeRouter>()
-}
+fn main() {}

@@ -18,7 +18,8 @@ pub struct Config {
     pub scheduler_name: String,
     /// Namespace of the CA's Secret and ConfigMap, and of the Service.
     pub namespace: String,
-    pub admin: AdminConfig,
+    /// /livez, /readyz, /metrics and /configz. Port 0: any.
+    pub admin_address: SocketAddr,
     /// With more than one replica exactly one binds; the others keep their caches warm and serve the topology.
     pub leader_election: LeaseConfig,
     pub watches: WatchConfig,
@@ -26,13 +27,6 @@ pub struct Config {
     pub binding: Binding,
     pub queue: QueueConfig,
     pub topology: Topology,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct AdminConfig {
-    /// /livez, /readyz, /metrics and /configz. Port 0: any.
-    pub address: SocketAddr,
 }
 
 /// How nodes are judged. See the model's settings.
@@ -113,7 +107,7 @@ impl Default for Config {
             client: ClientConfig::default(),
             scheduler_name: api::labels::SCHEDULER_NAME.into(),
             namespace: api::labels::SYSTEM_NAMESPACE.into(),
-            admin: AdminConfig::default(),
+            admin_address: (Ipv4Addr::UNSPECIFIED, 10259).into(),
             leader_election: LeaseConfig::default(),
             watches: WatchConfig::default(),
             placement: PlacementConfig::default(),
@@ -121,12 +115,6 @@ impl Default for Config {
             queue: QueueConfig::default(),
             topology: Topology::default(),
         }
-    }
-}
-
-impl Default for AdminConfig {
-    fn default() -> AdminConfig {
-        AdminConfig { address: (Ipv4Addr::UNSPECIFIED, 10259).into() }
     }
 }
 

@@ -2,9 +2,11 @@
 
 use crate::state::{Shared, Told, now};
 use crate::topology::board::Board;
+use crate::topology::demand::DemandBoard;
 use chassis::watches::Change;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1;
+use kube::api::ObjectMeta;
 use placement::cluster::PodKey;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -45,7 +47,7 @@ fn apply_pod(shared: &Shared, pod: &v1::Pod, scheduler_name: &str) {
 }
 
 fn key(pod: &v1::Pod) -> PodKey {
-    PodKey::new(pod.metadata.namespace.clone().unwrap_or_default(), pod.metadata.name.clone().unwrap_or_default())
+    PodKey::new(namespace(&pod.metadata), name(&pod.metadata))
 }
 
 /// Feeds nodes until the watch ends.
@@ -53,9 +55,9 @@ pub async fn nodes(mut changes: impl Stream<Item = Change<v1::Node>> + Unpin, sh
     while let Some(change) = changes.next().await {
         match change {
             Change::Apply(node) => apply_node(&shared, &board, &node),
-            Change::Delete(node) => delete_node(&shared, &board, node.metadata.name.as_deref().unwrap_or_default()),
+            Change::Delete(node) => delete_node(&shared, &board, name(&node.metadata)),
             Change::Reset(nodes) => {
-                let listed: HashSet<&str> = nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect();
+                let listed: HashSet<&str> = nodes.iter().map(|node| name(&node.metadata)).collect();
                 let known = shared.lock().cluster.snapshot();
                 for (_, node) in known.nodes().filter(|(_, node)| !listed.contains(node.name.as_str())) {
                     delete_node(&shared, &board, &node.name);
@@ -89,4 +91,31 @@ fn delete_node(shared: &Shared, board: &Board, name: &str) {
         let changes = state.cluster.delete_node(name);
         state.note(&changes, now());
     });
+}
+
+/// Feeds the selectors of Services until the watch ends: demand comes by Service, and is placed by workload.
+pub async fn services(mut changes: impl Stream<Item = Change<v1::Service>> + Unpin, demand: Arc<DemandBoard>) {
+    let apply = |service: &v1::Service| {
+        let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone());
+        demand.set_service(namespace(&service.metadata), name(&service.metadata), selector);
+    };
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Apply(service) => apply(&service),
+            Change::Delete(service) => demand.set_service(namespace(&service.metadata), name(&service.metadata), None),
+            Change::Reset(services) => {
+                let listed: HashSet<(&str, &str)> = services.iter().map(|s| (namespace(&s.metadata), name(&s.metadata))).collect();
+                demand.keep_services(|namespace, name| listed.contains(&(namespace, name)));
+                services.iter().for_each(apply);
+            }
+        }
+    }
+}
+
+fn namespace(metadata: &ObjectMeta) -> &str {
+    metadata.namespace.as_deref().unwrap_or_default()
+}
+
+fn name(metadata: &ObjectMeta) -> &str {
+    metadata.name.as_deref().unwrap_or_default()
 }

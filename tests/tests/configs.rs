@@ -43,7 +43,7 @@ fn the_scheduler_takes_its_file_and_listens_where_the_manifest_says() {
     let lease = (config.leader_election.resource_namespace.as_str(), config.leader_election.resource_name.as_str());
     assert_eq!(lease, (api::labels::SYSTEM_NAMESPACE, api::labels::SCHEDULER), "as its Role allows");
     assert_eq!(config.topology.address.port(), port(&container, "topology"));
-    assert_eq!(config.admin.address.port(), port(&container, "admin"));
+    assert_eq!(config.admin_address.port(), port(&container, "admin"));
 }
 
 #[test]

@@ -118,6 +118,11 @@ impl Service {
         Ok(Some(Service { client, replicas }))
     }
 
+    /// Calls under this token instead of the configured file's.
+    pub fn with_token(self, token: TokenSource) -> Service {
+        Service { client: self.client.with_token(token), ..self }
+    }
+
     pub fn replica(&self, base: &str) -> Replica {
         Replica { client: self.client.clone(), base: base.to_owned() }
     }
@@ -137,6 +142,10 @@ impl Replica {
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
         self.client.get(&format!("{}{path}", self.base)).await
+    }
+
+    pub async fn get_text(&self, path: &str) -> Result<String, CallError> {
+        self.client.get_text(&format!("{}{path}", self.base)).await
     }
 
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CallError> {

@@ -1,5 +1,7 @@
 //! Binding: one `POST pods/binding` with the pod's UID, and what its answer means.
 //!
+//! The binder calls it under the lease, and tells the state and the user how it went.
+//!
 //! | answer | meaning |
 //! |---|---|
 //! | 2xx | bound |
@@ -7,6 +9,10 @@
 //! | 409 | someone else bound it, or it is another pod of that name: the pod tells which |
 //! | other 4xx | refused; nothing was changed |
 //! | 429, 5xx, no answer | unknown: the pod is looked at before its room is given back |
+
+mod binder;
+
+pub use binder::Binder;
 
 use k8s_openapi::api::core::v1::{self, Binding, ObjectReference};
 use kube::api::{Api, ObjectMeta, PostParams};
@@ -36,19 +42,30 @@ pub enum BindError {
     Failed(String),
 }
 
-fn failed(error: &Error) -> BindError {
-    BindError::Failed(match error {
+/// In the API server's words, where it had any.
+fn words(error: &Error) -> String {
+    match error {
         Error::Api(status) => status.message.clone(),
         other => chassis::program::chain(other),
-    })
+    }
+}
+
+/// How long a binding and the look after it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Until the binding itself is given up as unknown. Below what the lease leaves after its deadline, so that none is under way once another may
+    /// lead.
+    pub call: Duration,
+    /// How long an API server that does not answer is asked what became of it.
+    pub look: Duration,
 }
 
 /// Asked again for the pod after this, doubling to the second.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
-/// Binds `pod` to `node`. Returns only once it is known what became of it; `patience` bounds how long an unreachable API server is asked.
-pub async fn bind(client: &Client, pod: &Pod, node: &str, patience: Duration) -> Bound {
+/// Binds `pod` to `node`. Returns once it is known what became of it, or patience ends.
+pub async fn bind(client: &Client, pod: &Pod, node: &str, patience: Patience) -> Bound {
     let api: Api<v1::Pod> = Api::namespaced(client.clone(), &pod.key.namespace);
     let binding = Binding {
         metadata: ObjectMeta {
@@ -64,22 +81,23 @@ pub async fn bind(client: &Client, pod: &Pod, node: &str, patience: Duration) ->
             ..ObjectReference::default()
         },
     };
-    let sent = api.create_subresource::<_, serde_json::Value>("binding", &pod.key.name, &PostParams::default(), &binding).await;
-    let error = match sent {
-        Ok(_status) => return Bound::Here,
-        Err(error) => error,
-    };
-    match &error {
-        Error::Api(status) if status.code == 404 => Bound::Gone,
-        Error::Api(status) if (400..500).contains(&status.code) && !matches!(status.code, 409 | 429) => {
-            Bound::Failed(BindError::Refused(status.message.clone()))
+    let params = PostParams::default();
+    let sent = api.create_subresource::<_, serde_json::Value>("binding", &pod.key.name, &params, &binding);
+    let error = match tokio::time::timeout(patience.call, sent).await {
+        Ok(Ok(_status)) => return Bound::Here,
+        Ok(Err(Error::Api(status))) if status.code == 404 => return Bound::Gone,
+        Ok(Err(Error::Api(status))) if (400..500).contains(&status.code) && !matches!(status.code, 409 | 429) => {
+            return Bound::Failed(BindError::Refused(status.message.clone()));
         }
-        _ => look(&api, pod, node, error, patience).await,
-    }
+        Ok(Err(Error::Api(status))) if status.code == 409 => BindError::Refused(status.message.clone()),
+        Ok(Err(error)) => BindError::Failed(words(&error)),
+        Err(_elapsed) => BindError::Failed(format!("no answer within {:?}", patience.call)),
+    };
+    look(&api, pod, node, error, patience.look).await
 }
 
-/// Reads the pod until it says what became of the binding.
-async fn look(api: &Api<v1::Pod>, pod: &Pod, node: &str, cause: Error, patience: Duration) -> Bound {
+/// Reads the pod until it says what became of the binding; `error` is what the binding itself said.
+async fn look(api: &Api<v1::Pod>, pod: &Pod, node: &str, error: BindError, patience: Duration) -> Bound {
     let deadline = tokio::time::Instant::now() + patience;
     let mut delay = FIRST_LOOK;
     loop {
@@ -90,13 +108,10 @@ async fn look(api: &Api<v1::Pod>, pod: &Pod, node: &str, cause: Error, patience:
                 return match found.spec.and_then(|spec| spec.node_name).filter(|name| !name.is_empty()) {
                     Some(on) if on == node => Bound::Here,
                     Some(on) => Bound::Elsewhere { node: on },
-                    None => match cause {
-                        Error::Api(status) if status.code == 409 => Bound::Failed(BindError::Refused(status.message.clone())),
-                        cause => Bound::Failed(failed(&cause)),
-                    },
+                    None => Bound::Failed(error),
                 };
             }
-            Err(error) if tokio::time::Instant::now() >= deadline => return Bound::Failed(failed(&error)),
+            Err(error) if tokio::time::Instant::now() >= deadline => return Bound::Failed(BindError::Failed(words(&error))),
             Err(error) => tracing::debug!(pod = %pod.key, %error, "the pod can't be read; its room stays taken meanwhile"),
         }
         tokio::time::sleep(delay).await;

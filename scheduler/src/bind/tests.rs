@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 enum Answer {
     Status(u16, &'static str),
     Dropped,
+    Silence,
     Pod { uid: &'static str, node: Option<&'static str> },
 }
 
@@ -25,6 +26,7 @@ async fn play(answers: &[Answer]) -> (String, Vec<String>) {
             match answer.expect("no more requests") {
                 Answer::Status(201, _) => Ok(json_response(201, &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))),
                 Answer::Status(code, message) => Ok(failure(code, if code == 404 { "NotFound" } else { "Whatever" }, message)),
+                Answer::Silence => std::future::pending().await,
                 Answer::Dropped => Err("connection reset".to_owned()),
                 Answer::Pod { uid, node } => Ok(json_response(
                     200,
@@ -35,7 +37,7 @@ async fn play(answers: &[Answer]) -> (String, Vec<String>) {
         }
     });
     let pod = Pod { key: PodKey::new("default", "a"), uid: "u1".into(), ..Pod::default() };
-    let outcome = match bind(&client, &pod, "edge-1", Duration::from_secs(20)).await {
+    let outcome = match bind(&client, &pod, "edge-1", Patience { call: Duration::from_secs(4), look: Duration::from_secs(20) }).await {
         Bound::Here => "here".to_owned(),
         Bound::Elsewhere { node } => format!("on {node}"),
         Bound::Gone => "gone".to_owned(),
@@ -74,7 +76,9 @@ async fn a_refusal_is_final_and_a_conflict_is_looked_into() {
 
 #[tokio::test(start_paused = true)]
 async fn when_the_outcome_is_unknown_the_pod_is_read_until_it_tells() {
-    use Answer::{Dropped, Pod, Status};
+    use Answer::{Dropped, Pod, Silence, Status};
+    check(&[Silence, Pod { uid: "u1", node: Some("edge-1") }], "here", 2).await;
+    check(&[Silence, Pod { uid: "u1", node: None }], "no answer within 4s", 2).await;
     check(&[Dropped, Status(500, "x"), Dropped, Pod { uid: "u1", node: Some("edge-1") }], "here", 4).await;
     check(&[Status(503, "starting"), Pod { uid: "u1", node: None }], "binding failed: starting", 2).await;
     check(&[Dropped, Status(404, "not found")], "gone", 2).await;

@@ -1,14 +1,18 @@
 //! Why a pod is where it is, or waits: the decision as data, as a table, and as an answer of the topology service.
 
+mod ask;
 mod decisions;
 mod table;
 
+pub use ask::{Ask, AskError, PodArg, ask};
 pub use decisions::Decisions;
 pub use table::table;
 
 use placement::plan::{Decision, Outcome, ScoreLine, Verdict};
 use placement::units::Timestamp;
 use serde::{Deserialize, Serialize};
+
+const USER_AGENT: &str = concat!("edge-scheduler-explain/", env!("CARGO_PKG_VERSION"));
 
 /// A decision for people and programs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

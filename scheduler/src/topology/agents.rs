@@ -142,8 +142,8 @@ impl Agents {
         let need_full = Accepted { need_full: true, ..Accepted::default() };
         match self.rows.get(&node) {
             Some(row) if row.epoch == report.epoch => {
-                if report.sequence <= row.sequence {
-                    // Seen before: the answer was lost on its way.
+                // An agent whose report got no answer sends its whole row again under the same number.
+                if report.sequence < row.sequence || (report.sequence == row.sequence && !report.full) {
                     return Ok(Accepted { also_probe: self.also_probe(&node), ..Accepted::default() });
                 }
                 if !report.full && report.sequence != row.sequence + 1 {
@@ -161,6 +161,8 @@ impl Agents {
         let mut changes = Vec::new();
         let node = report.node;
         let nobody = !self.settings.probing || !self.nodes.keys().any(|peer| *peer != node && probe_plan::probes(&node, peer));
+        // An agent that starts anew knows less than its predecessor: what that measured stands until it is replaced or too old.
+        let whole = report.full && self.rows.get(&node).is_some_and(|row| row.epoch == report.epoch);
         let row = self.rows.entry(node.clone()).or_insert_with(|| Row {
             epoch: report.epoch,
             sequence: 0,
@@ -170,8 +172,6 @@ impl Agents {
             last: now,
             measured: false,
         });
-        // An agent that starts anew knows less than its predecessor: what that measured stands until it is replaced or too old.
-        let whole = report.full && row.epoch == report.epoch && row.sequence > 0;
         (row.epoch, row.sequence, row.last) = (report.epoch, report.sequence, now);
         row.measured |= nobody || report.pairs.iter().any(|pair| pair.failing || pair.samples >= MIN_SAMPLES);
         if row.echo != report.echo {

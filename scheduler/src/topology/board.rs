@@ -120,7 +120,7 @@ impl Board {
 
     /// Once warm it stays so: a node that joins later waits for its own measurements, not everybody else.
     pub fn refresh_warm(&self, now: Timestamp) {
-        if self.agents().warm(now) {
+        if !self.is_warm() && self.agents().warm(now) {
             self.set_warm(now);
         }
     }
@@ -141,6 +141,10 @@ impl Board {
             let (heard, expected) = self.heard();
             tracing::info!(heard, expected, "topology warm");
         }
+    }
+
+    pub fn is_warm(&self) -> bool {
+        self.shared.lock().warm
     }
 
     /// Agents that have reported on their peers since the start, and Ready nodes.

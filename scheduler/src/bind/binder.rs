@@ -1,0 +1,86 @@
+//! Carries out decisions: each binding is a task of its own, a bounded number at once, checked against the lease right before it is sent.
+
+use super::{Bound, Patience, bind};
+use crate::metrics::{Attempt, Metrics};
+use crate::queue::Popped;
+use crate::state::{Shared, now};
+use crate::tell::{Failure, Teller};
+use chassis::lease::Leadership;
+use chassis::shutdown::Shutdown;
+use kube::Client;
+use placement::plan::Decision;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+pub struct Binder {
+    pub client: Client,
+    pub leadership: Leadership,
+    pub patience: Patience,
+    /// Bindings under way at once.
+    pub slots: Arc<Semaphore>,
+    pub shared: Arc<Shared>,
+    pub teller: Arc<Teller>,
+    pub metrics: Metrics,
+    pub shutdown: Shutdown,
+}
+
+impl Binder {
+    /// Binds an assumed pod in a task. Whatever happens, the pod ends bound, back in the queue, or gone, and its room is given back unless it is bound.
+    pub fn start(self: &Arc<Self>, popped: Popped, node: String, decision: Arc<Decision>) {
+        let binder = self.clone();
+        self.shutdown.spawn(async move { binder.carry_out(popped, &node, &decision).await });
+    }
+
+    async fn carry_out(&self, popped: Popped, node: &str, decision: &Decision) {
+        let pod = &popped.pod;
+        let slot = self.shutdown.interrupt(self.slots.acquire()).await;
+        if let (Some(Ok(_slot)), Ok(_deadline)) = (&slot, self.leadership.check()) {
+            // Not interrupted by shutdown: a binding that was sent is seen to its end.
+            let outcome = bind(&self.client, pod, node, self.patience).await;
+            return self.conclude(&popped, node, decision, outcome);
+        }
+        self.shared.change(|state| {
+            let changes = state.cluster.forget(&pod.key);
+            state.note(&changes, now());
+            state.queue.put_back(pod, now());
+        });
+    }
+
+    fn conclude(&self, popped: &Popped, node: &str, decision: &Decision, outcome: Bound) {
+        let pod = &popped.pod;
+        match outcome {
+            Bound::Here => {
+                self.shared.change(|state| state.queue.done(pod));
+                tracing::info!(pod = %pod.key, node, attempt = popped.attempt, "bound");
+                self.metrics.bound(popped.attempt, now().since(popped.first_tried));
+                self.teller.scheduled(pod, decision);
+            }
+            Bound::Elsewhere { node: other } => {
+                tracing::warn!(pod = %pod.key, node, other, "another scheduler bound the pod");
+                self.metrics.attempted(Attempt::Error);
+                self.give_back(|queue| queue.done(pod), pod);
+            }
+            Bound::Gone => {
+                tracing::debug!(pod = %pod.key, "the pod is gone");
+                self.give_back(|queue| queue.done(pod), pod);
+            }
+            Bound::Failed(error) => {
+                tracing::warn!(pod = %pod.key, node, %error, "the pod was not bound");
+                self.metrics.attempted(Attempt::Error);
+                self.give_back(|queue| queue.retry(pod, now()), pod);
+                self.teller.failed(pod, Failure::SchedulerError, &error.to_string(), &error.to_string());
+            }
+        }
+    }
+
+    fn give_back(&self, end: impl FnOnce(&mut crate::queue::Queue<placement::cluster::ClusterEvent>), pod: &placement::cluster::Pod) {
+        self.shared.change(|state| {
+            // Nothing to forget when the watch was faster and said where the pod is, or when a new pod has the name.
+            if state.cluster.view().pod(&pod.key).is_some_and(|view| view.pod.uid == pod.uid) {
+                let changes = state.cluster.forget(&pod.key);
+                state.note(&changes, now());
+            }
+            end(&mut state.queue);
+        });
+    }
+}

@@ -1,0 +1,179 @@
+//! The scheduling cycle: one pod (or a group) at a time, from the queue to a decision on a snapshot; bindings go on in the background.
+
+use crate::bind::Binder;
+use crate::explain::event_note;
+use crate::metrics::{Attempt, Metrics};
+use crate::queue::Popped;
+use crate::state::{Shared, now};
+use crate::tell::{Failure, Teller};
+use crate::topology::board::Board;
+use chassis::lease::Leadership;
+use chassis::shutdown::Shutdown;
+use chassis::watches::Watches;
+use placement::cluster::{Pod, PodKey, Snapshot};
+use placement::plan::{Decision, Hold, Outcome, Planner, Warmth};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub struct Cycle {
+    pub shared: Arc<Shared>,
+    pub planner: Planner,
+    pub board: Arc<Board>,
+    pub binder: Arc<Binder>,
+    pub teller: Arc<Teller>,
+    pub metrics: Metrics,
+    pub leadership: Leadership,
+    pub watches: Watches,
+}
+
+/// Attempts in a row before other tasks of the thread get their turn.
+const TURN: u32 = 16;
+
+impl Cycle {
+    /// Runs while we lead, until shutdown.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        while let Some(Some(term)) = shutdown.interrupt(self.leadership.acquired()).await {
+            // What is not known yet may decide: nothing is placed on half a cluster.
+            while self.watches.ready().is_err() {
+                if !shutdown.sleep(Duration::from_millis(50)).await {
+                    return;
+                }
+            }
+            tracing::info!(term, "scheduling");
+            let leadership = self.leadership.clone();
+            tokio::select! {
+                () = shutdown.signalled() => return,
+                () = leadership.lost(term) => tracing::warn!(term, "no longer the leader; following"),
+                () = drain(&mut self) => {}
+            }
+        }
+    }
+
+    /// Tries the next pod, if there is one that is due.
+    fn attempt(&mut self) -> bool {
+        let started = Instant::now();
+        let (popped, snapshot) = {
+            let mut state = self.shared.lock();
+            let Some(popped) = state.queue.pop(now()) else { return false };
+            (popped, state.cluster.snapshot())
+        };
+        if !pending(&snapshot, &popped.pod) {
+            self.shared.lock().queue.done(&popped.pod);
+            return true;
+        }
+        let warmth = warmth(&self.shared, &self.board);
+        let decision = self.planner.place(&snapshot, &popped.pod, now(), warmth);
+        let group = match decision.outcome {
+            Outcome::Held(Hold::ReferenceNotPlaced { .. }) => self.group(&snapshot, &popped.pod),
+            _ => Vec::new(),
+        };
+        if group.len() > 1 {
+            self.attempt_group(popped, &group, &snapshot, warmth, started);
+        } else {
+            self.conclude(popped, decision, started);
+        }
+        true
+    }
+
+    /// The pending pods that this one can only be placed together with, itself among them.
+    fn group(&self, snapshot: &Snapshot, pod: &Pod) -> Vec<PodKey> {
+        let waiting = snapshot.pods().filter(|view| {
+            let other = view.pod;
+            other.key.namespace == pod.key.namespace
+                && other.scheduler_name == pod.scheduler_name
+                && view.node.is_none()
+                && placeable(other)
+        });
+        let waiting: Vec<&Pod> = waiting.map(|view| &**view.pod).collect();
+        Planner::groups(snapshot, waiting).into_iter().find(|group| group.contains(&pod.key)).unwrap_or_default()
+    }
+
+    /// Decides for a group as one: a node for each, or none for any.
+    fn attempt_group(&mut self, first: Popped, group: &[PodKey], snapshot: &Snapshot, warmth: Warmth, started: Instant) {
+        let mut members = vec![first];
+        {
+            let mut state = self.shared.lock();
+            let others: Vec<&PodKey> = group.iter().filter(|key| **key != members[0].pod.key).collect();
+            members.extend(others.into_iter().filter_map(|key| state.queue.take(key)));
+        }
+        let pods: Vec<Pod> = members.iter().map(|member| Pod::clone(&member.pod)).collect();
+        let decisions = self.planner.place_group(snapshot, &pods, now(), warmth).decisions;
+        for (member, decision) in members.into_iter().zip(decisions) {
+            self.conclude(member, decision, started);
+        }
+    }
+
+    /// Acts on a decision: takes the room and starts the binding, or puts the pod where what may help it will wake it.
+    fn conclude(&self, popped: Popped, decision: Decision, started: Instant) {
+        let pod = &popped.pod;
+        let decision = Arc::new(decision);
+        let now = now();
+        let Some(node) = decision.placed().map(str::to_owned) else {
+            let wakes = decision.clone();
+            {
+                let mut state = self.shared.lock();
+                state.queue.fail(pod, Box::new(move |event| wakes.wakes(event)), now);
+                state.decisions.keep(decision.clone(), now);
+            }
+            self.metrics.attempted(Attempt::Unschedulable);
+            self.metrics.took(Attempt::Unschedulable, started.elapsed());
+            tracing::debug!(pod = %pod.key, attempt = popped.attempt, why = decision.message(), "not scheduled");
+            return self.teller.failed(pod, Failure::Unschedulable, &decision.message(), &event_note(&decision));
+        };
+        let assumed = self.shared.change(|state| {
+            let assumed = state.cluster.assume(&pod.key, &pod.uid, &node);
+            match &assumed {
+                Ok(changes) => {
+                    state.note(changes, now);
+                    // A member of a group comes without its table: that is made when somebody asks.
+                    if !decision.nodes.is_empty() {
+                        state.decisions.keep(decision.clone(), now);
+                    }
+                }
+                // It changed since the snapshot: deleted, bound by another, or its node went. The queue knows which by its own events.
+                Err(_) => state.queue.retry(pod, now),
+            }
+            assumed
+        });
+        self.metrics.took(Attempt::Scheduled, started.elapsed());
+        match assumed {
+            Ok(_) => self.binder.start(popped, node, decision),
+            Err(error) => tracing::debug!(pod = %pod.key, %error, "changed while it was being placed"),
+        }
+    }
+}
+
+async fn drain(cycle: &mut Cycle) {
+    let mut turn = 0;
+    loop {
+        if cycle.attempt() {
+            turn += 1;
+            if turn % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+            continue;
+        }
+        let due = cycle.shared.lock().queue.next_due();
+        let wait = due.map_or(Duration::from_secs(30), |due| Duration::from_millis(due.since(now()).0));
+        // Neither a wake-up between the two is lost, since it is remembered.
+        let _ = tokio::time::timeout(wait, cycle.shared.wake.notified()).await;
+    }
+}
+
+/// Whether the model may judge by RTTs, and if not, how far it is.
+pub fn warmth(shared: &Shared, board: &Board) -> Warmth {
+    if shared.lock().warm {
+        return Warmth::Warm;
+    }
+    let (heard, expected) = board.heard();
+    Warmth::Warming { heard, expected }
+}
+
+/// Whether the pod is still waiting for a node: the same pod, not deleted, not on a node.
+fn pending(snapshot: &Snapshot, pod: &Pod) -> bool {
+    snapshot.pod(&pod.key).is_some_and(|view| view.pod.uid == pod.uid && view.node.is_none() && placeable(view.pod))
+}
+
+fn placeable(pod: &Pod) -> bool {
+    !pod.terminating && pod.scheduling_gates.is_empty()
+}

@@ -1,0 +1,295 @@
+//! Putting the scheduler together, in the order in which things must be there, and taking it apart in the reverse.
+
+use crate::bind::{Binder, Patience};
+use crate::config::{self, Config, span};
+use crate::cycle::Cycle;
+use crate::intake;
+use crate::metrics::Metrics;
+use crate::state::{Shared, now};
+use crate::tell::{ConditionWriter, Teller};
+use crate::topology::agents::Settings;
+use crate::topology::authority::{AuthorityError, authority};
+use crate::topology::board::Board;
+use crate::topology::demand::DemandBoard;
+use crate::topology::node_networks;
+use crate::topology::service::{self, Explainer, Service};
+use crate::topology::source::{AgentSource, FileSource, Poll, Source};
+use chassis::admin::Admin;
+use chassis::authn::{Authenticator, Authorizer, TOPOLOGY_AUDIENCE, require_access};
+use chassis::client::{self, ConnectError, Connection, Interrupted};
+use chassis::events::{Recorder, RecorderConfig};
+use chassis::lease::{self, Leadership};
+use chassis::serve::{self, BindError, Limits};
+use chassis::shutdown::Shutdown;
+use chassis::tls::{ServingCertificate, TlsError};
+use chassis::watches::Watches;
+use kube::Api;
+use kube::runtime::watcher;
+use placement::plan::Planner;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("cannot look at the socket of the topology service")]
+    Socket(#[source] std::io::Error),
+    #[error(transparent)]
+    Explain(#[from] crate::explain::AskError),
+}
+
+/// A started scheduler.
+pub struct Running {
+    pub admin: SocketAddr,
+    /// Of the topology service (HTTPS).
+    pub topology: SocketAddr,
+    /// What it knows, for tests and tools in the same process.
+    pub shared: Arc<Shared>,
+    acting: Shutdown,
+    last: Shutdown,
+}
+
+/// What acts as the leader may take this long to end: a binding that was sent is seen to its end.
+const ACTING: Duration = Duration::from_secs(10);
+/// Then the lease is released and the last events are written.
+const LAST: Duration = Duration::from_secs(5);
+/// Serving certificates; replaced after two thirds.
+const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(30 * 86_400);
+
+impl Running {
+    /// Waits until shutdown has been signalled and everything has ended.
+    pub async fn join(self) {
+        self.acting.signalled().await;
+        end(&self.acting, ACTING).await;
+        self.last.trigger();
+        end(&self.last, LAST).await;
+    }
+}
+
+async fn end(shutdown: &Shutdown, limit: Duration) {
+    if let Err(error) = shutdown.wait_all(limit).await {
+        tracing::warn!(%error, "not everything ended");
+    }
+}
+
+/// Serves until shutdown.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
+    if let Some(running) = start(config, shutdown).await? {
+        running.join().await;
+    }
+    Ok(())
+}
+
+/// Starts everything. Ports are opened first, so that a wrong one is known at once; then the API server is waited for. `None` when shutdown comes
+/// before it answers.
+pub async fn start(config: Config, shutdown: Shutdown) -> Result<Option<Running>, Error> {
+    let acting = shutdown.child();
+    let listener = serve::bind(config.topology.address).await?;
+    let topology = listener.local_addr().map_err(Error::Socket)?;
+    let admin = Admin::new();
+    if let Err(error) = admin.show_config(&config) {
+        tracing::warn!(%error, "the configuration cannot be shown at /configz");
+    }
+    let shared = Arc::new(Shared::new(config.placement.model(), config.queue.settings(), false));
+    let board = Arc::new(Board::new(shared.clone(), agent_settings(&config), now()));
+    let watches = Watches::new();
+    let metrics = Metrics::new(&config.scheduler_name);
+    metrics.attach(&admin, &shared, &board);
+    watches.attach(&admin);
+    let troubled = board.clone();
+    admin.ready_check("topology-source", move || troubled.trouble().map_or(Ok(()), Err));
+    let admin_address = admin.bind(config.admin_address, axum::Router::new(), &acting).await?;
+    let started = match parts(&config, &acting, listener, topology, shared.clone(), board, watches, metrics, &admin).await {
+        Ok(started) => started,
+        Err(error) => {
+            acting.trigger();
+            end(&acting, ACTING).await;
+            return Err(error);
+        }
+    };
+    match started {
+        Some(last) => Ok(Some(Running { admin: admin_address, topology, shared, acting, last })),
+        None => {
+            end(&acting, ACTING).await;
+            Ok(None)
+        }
+    }
+}
+
+/// Everything that needs the API server. Returns what ends last.
+#[allow(clippy::too_many_arguments)] // One call, of the function above.
+async fn parts(
+    config: &Config,
+    acting: &Shutdown,
+    listener: TcpListener,
+    topology: SocketAddr,
+    shared: Arc<Shared>,
+    board: Arc<Board>,
+    watches: Watches,
+    metrics: Metrics,
+    admin: &Admin,
+) -> Result<Option<Shutdown>, Error> {
+    if !config.placement.delay_filter {
+        tracing::warn!("placement.delayFilter is off: DELAY BOUNDS ARE IGNORED; this is for negative controls in demonstrations only");
+    }
+    let connection = client::connect(&config.client, USER_AGENT).await?;
+    let reached = client::wait_until_reachable(&connection, acting).await;
+    if reached == Err(Interrupted) {
+        return Ok(None);
+    }
+    let client = connection.client.clone();
+    let Some(authority) = authority(&client, &config.namespace, acting).await? else { return Ok(None) };
+    let names = server_names(config, &connection, topology);
+    let serving = ServingCertificate::new(&authority.issue(&names, CERTIFICATE_VALIDITY)?)?;
+
+    // What acts must have ended before the lease is given back and the last events are written.
+    let last = Shutdown::new();
+    let identity = lease::identity();
+    let leadership = match config.leader_election.leader_elect {
+        // A connection of its own: a renewal must not wait behind bindings in one rate limit.
+        true => lease::elect(client::connect(&config.client, USER_AGENT).await?.client, &config.leader_election, &identity, &last),
+        false => Leadership::always(),
+    };
+    let events = Recorder::start(client.clone(), &config.scheduler_name, &identity, &RecorderConfig::default(), &last);
+    let recorder = events.clone();
+    admin.register(move |registry| registry.register_collector(Box::new(recorder)));
+
+    let demand = Arc::new(DemandBoard::default());
+    watch(config, &client, &watches, &shared, &board, &demand, acting);
+    acting.spawn(source(config).run(board.clone(), acting.clone()));
+    acting.spawn(upkeep(shared.clone(), board.clone(), demand.clone(), acting.clone()));
+
+    let explainer = Arc::new(Explainer::new(&config.scheduler_name));
+    let service = Service { shared: shared.clone(), board: board.clone(), demand, explainer, shutdown: acting.clone() };
+    let authenticator = Authenticator::new(client.clone(), TOPOLOGY_AUDIENCE);
+    let routes = require_access(service::routes(service), &authenticator, &Authorizer::new(client.clone()));
+    acting.spawn(serve::serve_tls(listener, serving.server_config()?, routes, Limits::default(), acting.clone()));
+    let rotating = acting.clone();
+    acting.spawn(async move {
+        let renew = || authority.issue(&names, CERTIFICATE_VALIDITY);
+        serving.rotate(CERTIFICATE_VALIDITY * 2 / 3, renew, rotating).await;
+    });
+    tracing::info!(address = %topology, "topology service open");
+
+    let conditions = ConditionWriter::default();
+    acting.spawn(conditions.clone().run(client.clone(), shared.clone(), acting.clone()));
+    let teller = Arc::new(Teller::new(events, conditions, shared.clone()));
+    let lease = &config.leader_election;
+    let binder = Arc::new(Binder {
+        client: client.clone(),
+        leadership: leadership.clone(),
+        // What the lease leaves between the deadline for acting and another leader, less a tenth.
+        patience: Patience { call: (*lease.lease_duration - *lease.renew_deadline).mul_f64(0.9), look: *lease.lease_duration },
+        slots: Arc::new(Semaphore::new(config.binding.parallelism)),
+        shared: shared.clone(),
+        teller: teller.clone(),
+        metrics: metrics.clone(),
+        shutdown: acting.clone(),
+    });
+    let writer = node_networks::Writer {
+        client,
+        shared: shared.clone(),
+        board: board.clone(),
+        leadership: leadership.clone(),
+        interval: *config.topology.object_interval,
+    };
+    acting.spawn(writer.run(acting.clone()));
+    let cycle = Cycle { shared, planner: Planner::new(), board, binder, teller, metrics, leadership, watches };
+    acting.spawn(cycle.run(acting.clone()));
+    Ok(Some(last))
+}
+
+const USER_AGENT: &str = concat!("edge-scheduler/", env!("CARGO_PKG_VERSION"));
+
+fn agent_settings(config: &Config) -> Settings {
+    let topology = &config.topology;
+    Settings {
+        probe_interval: *topology.probe_interval,
+        max_probes_per_second: topology.max_probes_per_second,
+        probe_timeout: *topology.probe_timeout,
+        grace: span(topology.warm_up),
+        probing: topology.source == config::Source::Agents,
+    }
+}
+
+fn source(config: &Config) -> Box<dyn Source> {
+    let topology = &config.topology;
+    match (topology.source, &topology.matrix) {
+        (config::Source::Files, Some(matrix)) => Box::new(FileSource {
+            poll: Poll::new(matrix.clone(), topology.metadata.clone()),
+            interval: *topology.poll_interval,
+            max_age: *config.placement.max_age,
+        }),
+        // Files without a matrix do not pass the configuration's check.
+        (config::Source::Agents, _) | (config::Source::Files, None) => Box::new(AgentSource),
+    }
+}
+
+fn watch(
+    config: &Config,
+    client: &kube::Client,
+    watches: &Watches,
+    shared: &Arc<Shared>,
+    board: &Arc<Board>,
+    demand: &Arc<DemandBoard>,
+    shutdown: &Shutdown,
+) {
+    let all = config.watches.watcher();
+    let pods: watcher::Config = all.clone().fields(intake::POD_FIELDS);
+    let pods = watches.watch(Api::all(client.clone()), pods, "pods", shutdown);
+    shutdown.spawn(intake::pods(pods, shared.clone(), config.scheduler_name.clone()));
+    let nodes = watches.watch(Api::all(client.clone()), all.clone(), "nodes", shutdown);
+    shutdown.spawn(intake::nodes(nodes, shared.clone(), board.clone()));
+    let services = watches.watch(Api::all(client.clone()), all, "services", shutdown);
+    shutdown.spawn(intake::services(services, demand.clone()));
+}
+
+/// Sends readers what changed, and forgets what is too old.
+async fn upkeep(shared: Arc<Shared>, board: Arc<Board>, demand: Arc<DemandBoard>, shutdown: Shutdown) {
+    const FLUSH: Duration = Duration::from_millis(200);
+    const EXPIRE_EVERY: u32 = 150;
+    let mut turn: u32 = 0;
+    while shutdown.sleep(FLUSH).await {
+        board.flush(now());
+        turn += 1;
+        if turn % EXPIRE_EVERY == 0 {
+            demand.expire(&shared, now());
+            let mut state = shared.lock();
+            let max_age = state.cluster.view().settings().max_age;
+            state.cluster.expire(now(), max_age);
+        }
+    }
+}
+
+/// What the certificate is for: the Service's names, the addresses we can be reached at, and what the configuration adds.
+fn server_names(config: &Config, connection: &Connection, topology: SocketAddr) -> Vec<String> {
+    let service = format!("{}.{}.svc", api::labels::TOPOLOGY_SERVICE, config.namespace);
+    let mut names = vec![service.clone(), format!("{service}.cluster.local"), "localhost".into(), "127.0.0.1".into(), "::1".into()];
+    if !topology.ip().is_unspecified() {
+        names.push(topology.ip().to_string());
+    }
+    names.extend(own_address(connection).map(|address| address.to_string()));
+    names.extend(config.topology.server_names.iter().cloned());
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The address that the route to the API server leaves by: in a pod, the pod's. Nothing is sent.
+fn own_address(connection: &Connection) -> Option<IpAddr> {
+    let host = connection.server.host()?.trim_matches(['[', ']']).parse::<IpAddr>().ok()?;
+    let any: SocketAddr = if host.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect((host, connection.server.port_u16().unwrap_or(443))).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}

@@ -1,0 +1,76 @@
+//! What users are told of a pod: events, and the condition `PodScheduled`, in kube-scheduler's words.
+//!
+//! The condition is patched only when it changes, and carries no live figures: those are in the event and in `explain`, or every retry would write to
+//! the API server.
+
+mod conditions;
+
+pub use conditions::ConditionWriter;
+
+use crate::explain::event_note;
+use crate::state::{Shared, Told};
+use chassis::events::{EventType, Recorder};
+use k8s_openapi::api::core::v1::ObjectReference;
+use placement::cluster::Pod;
+use placement::plan::Decision;
+use std::sync::Arc;
+
+/// Why `PodScheduled` is False, as kube-scheduler names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    Unschedulable,
+    SchedulerError,
+}
+
+impl Failure {
+    pub fn reason(self) -> &'static str {
+        match self {
+            Failure::Unschedulable => "Unschedulable",
+            Failure::SchedulerError => "SchedulerError",
+        }
+    }
+}
+
+/// Tells users. Nothing here waits: events and patches are written by tasks of their own.
+pub struct Teller {
+    events: Recorder,
+    conditions: ConditionWriter,
+    shared: Arc<Shared>,
+}
+
+impl Teller {
+    pub fn new(events: Recorder, conditions: ConditionWriter, shared: Arc<Shared>) -> Teller {
+        Teller { events, conditions, shared }
+    }
+
+    pub fn scheduled(&self, pod: &Pod, decision: &Decision) {
+        self.events.publish(reference(pod), EventType::Normal, "Scheduled", "Binding", event_note(decision));
+    }
+
+    pub fn failed(&self, pod: &Pod, failure: Failure, message: &str, note: &str) {
+        self.events.publish(reference(pod), EventType::Warning, "FailedScheduling", "Scheduling", note);
+        let told = Told { uid: pod.uid.clone(), status: "False".into(), reason: failure.reason().into(), message: message.to_owned() };
+        let changed = {
+            let mut state = self.shared.lock();
+            let changed = state.told.get(&pod.key) != Some(&told);
+            if changed {
+                state.told.insert(pod.key.clone(), told.clone());
+            }
+            changed
+        };
+        if changed {
+            self.conditions.write(pod.key.clone(), told);
+        }
+    }
+}
+
+fn reference(pod: &Pod) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Pod".into()),
+        namespace: Some(pod.key.namespace.clone()),
+        name: Some(pod.key.name.clone()),
+        uid: Some(pod.uid.clone()),
+        ..ObjectReference::default()
+    }
+}

@@ -1,0 +1,204 @@
+//! Demand and load as routers report them: summed over routers, passed to the model by workload and to readers by pod.
+
+use super::board::Board;
+use crate::state::{Shared, State};
+use api::protocol::{DemandReport, LoadRow};
+use placement::cluster::{Labels, Workload};
+use placement::units::{Micros, Span, Timestamp};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a router said counts until it says something else, or nothing for this long.
+const SILENCE: Span = Span(60_000);
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DemandError {
+    #[error("{load_balancer} from site {site:?}: the rate {rate} is no number of requests per second, 0 or more")]
+    Rate { load_balancer: String, site: String, rate: String },
+    #[error("{load_balancer:?} is no load balancer: expected namespace/name")]
+    Name { load_balancer: String },
+}
+
+struct Router {
+    epoch: u64,
+    sequence: u64,
+    report: DemandReport,
+    at: Timestamp,
+}
+
+/// Last reports by router, and what Services select.
+#[derive(Default)]
+pub struct DemandBoard {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    routers: HashMap<String, Router>,
+    /// (namespace, name) -> selector.
+    services: HashMap<(String, String), Labels>,
+    /// Workloads that the model was told demand of.
+    told: BTreeSet<(String, Workload)>,
+}
+
+impl DemandBoard {
+    /// A Service and the pods it selects; `None` when it is gone or selects none.
+    pub fn set_service(&self, namespace: &str, name: &str, selector: Option<Labels>) {
+        let key = (namespace.to_owned(), name.to_owned());
+        match selector.filter(|selector| !selector.is_empty()) {
+            Some(selector) => drop(self.lock().services.insert(key, selector)),
+            None => drop(self.lock().services.remove(&key)),
+        }
+    }
+
+    /// Forgets every Service but these.
+    pub fn keep_services(&self, keep: impl Fn(&str, &str) -> bool) {
+        self.lock().services.retain(|(namespace, name), _| keep(namespace, name));
+    }
+
+    /// Takes a router's report. One that is older than what is known is ignored.
+    pub fn take(&self, report: DemandReport, shared: &Shared, board: &Board) -> Result<(), DemandError> {
+        for row in &report.demand {
+            if !(row.rate.is_finite() && row.rate >= 0.0) {
+                let (load_balancer, site) = (row.load_balancer.clone(), row.site.clone());
+                return Err(DemandError::Rate { load_balancer, site, rate: row.rate.to_string() });
+            }
+            if row.load_balancer.split_once('/').is_none() {
+                return Err(DemandError::Name { load_balancer: row.load_balancer.clone() });
+            }
+        }
+        let mut inner = self.lock();
+        if inner.routers.get(&report.node).is_some_and(|known| (report.epoch, report.sequence) < (known.epoch, known.sequence)) {
+            return Ok(());
+        }
+        let (epoch, sequence, at) = (report.epoch, report.sequence, crate::state::now());
+        let pods: BTreeSet<String> = report.load.iter().map(|row| row.pod.clone()).collect();
+        inner.routers.insert(report.node.clone(), Router { epoch, sequence, report, at });
+        board.feed().load(inner.load_of(&pods));
+        inner.tell(&mut shared.lock());
+        Ok(())
+    }
+
+    /// Drops routers that have been silent for long.
+    pub fn expire(&self, shared: &Shared, now: Timestamp) {
+        let mut inner = self.lock();
+        let before = inner.routers.len();
+        inner.routers.retain(|_, router| now.since(router.at) <= SILENCE);
+        if inner.routers.len() != before {
+            inner.tell(&mut shared.lock());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// In-flight requests of these pods over all routers.
+    fn load_of(&self, pods: &BTreeSet<String>) -> Vec<LoadRow> {
+        let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
+        for row in self.routers.values().flat_map(|router| &router.report.load).filter(|row| pods.contains(&row.pod)) {
+            *sums.entry(&row.pod).or_default() += row.in_flight;
+        }
+        sums.into_iter().map(|(pod, in_flight)| LoadRow { pod: pod.to_owned(), in_flight }).collect()
+    }
+
+    /// Passes the demand on each Service to the workloads that it selects.
+    fn tell(&mut self, state: &mut State) {
+        type Sites = BTreeMap<String, f64>;
+        let mut asked: BTreeMap<(&str, &str), (Sites, u32)> = BTreeMap::new();
+        for row in self.routers.values().flat_map(|router| &router.report.demand) {
+            let Some(name) = row.load_balancer.split_once('/') else { continue };
+            let (sites, service_us) = asked.entry(name).or_default();
+            *sites.entry(row.site.clone()).or_default() += row.rate;
+            *service_us = row.service_us.unwrap_or(0).max(*service_us);
+        }
+        let mut found: BTreeMap<(String, Workload), (Sites, u32)> = BTreeMap::new();
+        if !asked.is_empty() {
+            let cluster = state.cluster.snapshot();
+            for view in cluster.pods() {
+                let Some(owner) = &view.pod.owner else { continue };
+                for ((namespace, service), demand) in &asked {
+                    let Some(selector) = self.services.get(&((*namespace).to_owned(), (*service).to_owned())) else { continue };
+                    let selected = view.pod.key.namespace == **namespace && selector.iter().all(|(k, v)| view.pod.labels.get(k) == Some(v));
+                    if selected {
+                        found.insert(((*namespace).to_owned(), owner.clone()), demand.clone());
+                    }
+                }
+            }
+        }
+        for (namespace, owner) in std::mem::take(&mut self.told) {
+            if !found.contains_key(&(namespace.clone(), owner.clone())) {
+                state.cluster.set_demand(&namespace, &owner, None, Micros(0));
+            }
+        }
+        for ((namespace, owner), (sites, service_us)) in found {
+            state.cluster.set_demand(&namespace, &owner, Some(sites.into_iter().collect()), Micros(service_us));
+            self.told.insert((namespace, owner));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::agents;
+    use super::*;
+    use api::protocol::DemandRow;
+    use placement::cluster::{Pod, PodKey, WorkloadKind};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn report(node: &str, sequence: u64, rate: f64, in_flight: f64) -> DemandReport {
+        DemandReport {
+            node: node.into(),
+            epoch: 1,
+            sequence,
+            demand: vec![DemandRow {
+                load_balancer: "default/api".into(),
+                use_case: "api".into(),
+                site: node.into(),
+                rate,
+                service_us: Some(9_000),
+            }],
+            load: vec![LoadRow { pod: "default/api-1".into(), in_flight }],
+        }
+    }
+
+    #[test]
+    fn demand_is_summed_and_reaches_the_workload_that_the_service_selects() {
+        let shared = Arc::new(Shared::new(Default::default(), Default::default(), true));
+        let settings = agents::Settings {
+            probe_interval: Duration::from_secs(10),
+            max_probes_per_second: 10.0,
+            probe_timeout: Duration::from_secs(1),
+            grace: Span(0),
+            probing: true,
+        };
+        let board = Board::new(shared.clone(), settings, Timestamp(0));
+        let owner = Workload { kind: WorkloadKind::Deployment, name: "api".into() };
+        let pod = Pod {
+            key: PodKey::new("default", "api-1"),
+            uid: "u".into(),
+            labels: [("app".to_owned(), "api".to_owned())].into(),
+            owner: Some(owner.clone()),
+            ..Pod::default()
+        };
+        shared.lock().cluster.apply_pod(pod);
+        let demand = DemandBoard::default();
+        demand.set_service("default", "api", Some([("app".to_owned(), "api".to_owned())].into()));
+        let rates = || {
+            let cluster = shared.lock().cluster.snapshot();
+            cluster.demand("default", &owner).map(|demand| demand.sites.iter().map(|site| site.1).collect::<Vec<_>>())
+        };
+        demand.take(report("edge-1", 2, 5.0, 1.0), &shared, &board).unwrap();
+        demand.take(report("edge-2", 1, 7.0, 2.0), &shared, &board).unwrap();
+        demand.take(report("edge-1", 1, 99.0, 9.0), &shared, &board).unwrap();
+        assert_eq!(rates(), Some(vec![5.0, 7.0]), "an older report changes nothing");
+        assert_eq!(demand.lock().load_of(&["default/api-1".to_owned()].into())[0].in_flight, 3.0);
+        let wrong = demand.take(report("edge-1", 3, -1.0, 0.0), &shared, &board);
+        assert!(matches!(wrong, Err(DemandError::Rate { .. })), "{wrong:?}");
+        demand.expire(&shared, Timestamp(u64::MAX));
+        assert_eq!(rates(), None);
+    }
+}
