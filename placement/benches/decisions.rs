@@ -85,13 +85,22 @@ fn node(i: usize, random: &mut Random) -> Node {
         pods: 110,
         ..Resources::default()
     };
-    Node { name: format!("edge-{i:05}"), uid: format!("node-{i}"), labels: labels.into(), taints, ready: true, allocatable, ..Node::default() }
+    Node {
+        name: format!("edge-{i:05}"),
+        uid: format!("node-{i}"),
+        labels: labels.into(),
+        taints,
+        ready: true,
+        allocatable,
+        ..Node::default()
+    }
 }
 
 /// A pod without a name; `salt` makes it distinct.
 fn shape(random: &mut Random, references: &[String]) -> Pod {
     let tolerate = |key: &str| Toleration { key: key.into(), operator: TolerationOperator::Exists, value: String::new(), effect: None };
-    let keys = ["example.com/gpu", "example.com/spot", "example.com/tenant", "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+    let keys =
+        ["example.com/gpu", "example.com/spot", "example.com/tenant", "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
     let tolerations = keys.iter().filter(|_| random.below(2) == 0).map(|key| tolerate(key)).collect();
     let requirement = |key: &str, values: Vec<String>| Requirement { key: key.into(), operator: Operator::In, values };
     let term = |requirement| NodeSelectorTerm { match_expressions: vec![requirement], match_fields: vec![] };
