@@ -585,7 +585,7 @@ fn same(got: &Answer, expected: &Answer) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     /// One planner sees many clusters that change under it: nothing that it keeps may go stale.
     #[test]
