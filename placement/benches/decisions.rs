@@ -68,7 +68,7 @@ fn node(i: usize, random: &mut Random) -> Node {
         label("kubernetes.io/os", "linux".to_owned()),
         label("topology.kubernetes.io/zone", format!("site-{}", i / 100)),
         label("topology.kubernetes.io/region", format!("region-{}", i / 2500)),
-        label("example.com/tier", (*random.pick(&["gold", "silver", "bronze"])).to_owned()),
+        label("example.com/tier", (random.pick::<&str>(&["gold", "silver", "bronze"])).to_owned()),
         label("node.kubernetes.io/instance-type", format!("type-{}", random.below(6))),
     ];
     let taint = |key: &str, effect| Taint { key: key.into(), value: "yes".into(), effect };
@@ -107,7 +107,7 @@ fn shape(random: &mut Random, references: &[String]) -> Pod {
     let selector = |key: &str, value: &str| Labels::from([(key.to_owned(), value.to_owned())]);
     let node_selector = match random.below(4) {
         0 => selector("kubernetes.io/arch", "amd64"),
-        1 => selector("example.com/tier", *random.pick(&["gold", "silver", "bronze"])),
+        1 => selector("example.com/tier", random.pick::<&str>(&["gold", "silver", "bronze"])),
         _ => Labels::new(),
     };
     let required = (random.below(4) == 0).then(|| {
@@ -180,6 +180,7 @@ fn named(shape: &Pod, i: usize) -> Pod {
 }
 
 /// Seconds that this thread has run on a core, so that a busy machine does not change the figure; wall time where Linux does not tell.
+#[allow(clippy::disallowed_methods)] // A bench reads the clock; the model does not.
 fn core_seconds() -> f64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     let of_thread = std::fs::read_to_string("/proc/thread-self/schedstat").ok();

@@ -1,11 +1,12 @@
 //! What the model knows of the cluster: nodes and pods as columns, changed by events, read through immutable snapshots.
 
-mod cluster;
 mod columns;
 mod event;
 mod index;
 mod ix;
+mod live;
 mod node;
+mod observed;
 mod pod;
 mod references;
 mod resources;
@@ -13,19 +14,21 @@ mod selector;
 mod settings;
 mod sharded;
 mod snapshot;
+mod standing;
 mod toleration;
 
-pub use cluster::{AssumeError, Cluster};
 pub use columns::{BASIC, CHUNK, ExtendedColumn, FixedChunk, FixedSlot, LoadChunk, basic};
 pub use event::{Changes, ClusterEvent};
 pub use index::{PodEntry, WorkloadEntry, mix, name_hash};
 pub use ix::NodeIx;
+pub use live::Cluster;
 pub use node::{Node, Taint, TaintEffect};
 pub use pod::{NodeAffinity, Pod, PodKey, PodPhase, Refusal, Workload, WorkloadKind};
 pub use resources::Resources;
 pub use selector::{NodeSelectorTerm, Operator, Requirement};
 pub use settings::{LabelMatch, Price, Settings, Undelayed, Weights};
 pub use snapshot::{Identity, PodView, Snapshot};
+pub use standing::AssumeError;
 pub use toleration::{Toleration, TolerationOperator};
 
 use std::collections::BTreeMap;

@@ -1,0 +1,241 @@
+//! Where pods stand: pending, assumed, bound.
+//!
+//! ```text
+//!                 apply_pod (no node)          assume                    apply_pod (node)
+//!      ─────────────────────────────► pending ─────────► assumed ─────────────────────────► bound
+//!                                        ▲                  │ │                               │
+//!                                        └───── forget ─────┘ │ delete_pod, another UID       │ delete_pod, another UID
+//!                                                             ▼                               ▼
+//!                                                           (gone)                          (gone)
+//! ```
+//!
+//! * An update of an assumed pod that does not yet name a node leaves it assumed: updates and the binding race.
+//! * A pod that comes back bound elsewhere than assumed takes its room there: the API server is right.
+//! * `forget` after the confirmation changes nothing.
+
+use super::columns::{CHUNK, Take};
+use super::index::{PodEntry, pod_hash};
+use super::live::Cluster;
+use super::sharded::Keyed;
+use super::snapshot::Snapshot;
+use super::{Changes, ClusterEvent, NodeIx, Pod, PodKey, PodPhase, Resources};
+use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
+
+/// Why a pod can't be assumed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AssumeError {
+    #[error("pod {0} is not known")]
+    UnknownPod(PodKey),
+    #[error("pod {pod} was replaced: its UID is {have}, not {want}")]
+    UidMismatch { pod: PodKey, have: String, want: String },
+    #[error("pod {pod} is already on node {node}")]
+    AlreadyPlaced { pod: PodKey, node: String },
+    #[error("pod {0} is being deleted")]
+    Terminating(PodKey),
+    #[error("pod {0} has ended")]
+    Ended(PodKey),
+    #[error("pod {0} has scheduling gates")]
+    Gated(PodKey),
+    #[error("node {0} is not known")]
+    UnknownNode(String),
+}
+
+impl Cluster {
+    /// A pod of any scheduler appeared or changed.
+    pub fn apply_pod(&mut self, pod: impl Into<Arc<Pod>>) -> Changes {
+        let pod: Arc<Pod> = pod.into();
+        let Some(have) = self.entry(&pod.key) else { return self.insert_pod(pod) };
+        if have.pod == pod {
+            return Changes::new();
+        }
+        if have.pod.uid != pod.uid {
+            let mut changes = self.delete_pod(&pod.key.clone());
+            changes.extend(self.insert_pod(pod));
+            return changes;
+        }
+        let bound = pod.node_name.is_some();
+        let node = self.node_of(&pod).or(have.node.filter(|_| pod.phase != PodPhase::Ended));
+        let entry = PodEntry { node, assumed: node.is_some() && !bound && have.assumed, pod };
+        self.replace_pod(have, entry)
+    }
+
+    pub fn delete_pod(&mut self, key: &PodKey) -> Changes {
+        let Some(have) = self.entry(key) else { return Changes::new() };
+        let node = have.node.map(|ix| self.state.name(ix).to_owned());
+        self.account(&have, -1);
+        let state = self.change();
+        state.pods.remove(have.hash(), |entry| entry.pod.key == *key);
+        state.workloads.remove(&have.pod);
+        if let Some(ix) = have.node {
+            self.release_unused(ix);
+        }
+        let (pod, owner) = (key.clone(), have.pod.owner.clone());
+        smallvec![match node {
+            Some(node) => ClusterEvent::PodReleased { pod, owner, node },
+            None => ClusterEvent::PodGone { pod, owner },
+        }]
+    }
+
+    /// Takes the room on the node before the binding is sent. Ends with [`apply_pod`](Cluster::apply_pod) that names the node, or with `forget`.
+    pub fn assume(&mut self, key: &PodKey, uid: &str, node: &str) -> Result<Changes, AssumeError> {
+        let ix = self.state.node_index(node).ok_or_else(|| AssumeError::UnknownNode(node.to_owned()))?;
+        self.assume_at(key, uid, ix)?;
+        let owner = self.entry(key).and_then(|entry| entry.pod.owner.clone());
+        Ok(smallvec![ClusterEvent::PodPlaced { pod: key.clone(), owner, node: node.to_owned() }])
+    }
+
+    /// As [`assume`](Cluster::assume), by index and without an event.
+    pub fn assume_at(&mut self, key: &PodKey, uid: &str, ix: NodeIx) -> Result<(), AssumeError> {
+        let have = self.entry(key).ok_or_else(|| AssumeError::UnknownPod(key.clone()))?;
+        let pod = &have.pod;
+        if pod.uid != uid {
+            return Err(AssumeError::UidMismatch { pod: key.clone(), have: pod.uid.clone(), want: uid.to_owned() });
+        }
+        if let Some(on) = have.node {
+            return Err(AssumeError::AlreadyPlaced { pod: key.clone(), node: self.state.name(on).to_owned() });
+        }
+        if pod.terminating {
+            return Err(AssumeError::Terminating(key.clone()));
+        }
+        if pod.phase == PodPhase::Ended {
+            return Err(AssumeError::Ended(key.clone()));
+        }
+        if !pod.scheduling_gates.is_empty() {
+            return Err(AssumeError::Gated(key.clone()));
+        }
+        if self.state.node(ix).is_none() {
+            return Err(AssumeError::UnknownNode(self.state.name(ix).to_owned()));
+        }
+        self.move_pod(have, Some(ix), true);
+        Ok(())
+    }
+
+    /// The binding failed: gives the room back. Nothing happens when the pod is not assumed.
+    pub fn forget(&mut self, key: &PodKey) -> Changes {
+        let Some(have) = self.entry(key).filter(|entry| entry.assumed) else { return Changes::new() };
+        let Some(ix) = have.node else { return Changes::new() };
+        let node = self.state.name(ix).to_owned();
+        let owner = have.pod.owner.clone();
+        self.move_pod(have, None, false);
+        self.release_unused(ix);
+        smallvec![ClusterEvent::PodReleased { pod: key.clone(), owner, node }]
+    }
+
+    fn entry(&self, key: &PodKey) -> Option<PodEntry> {
+        self.state.pods.find(pod_hash(&key.namespace, &key.name), |entry| entry.pod.key == *key).cloned()
+    }
+
+    /// Where the object says that the pod stands. An ended pod stands nowhere: it holds no room and is no target of a reference.
+    fn node_of(&mut self, pod: &Pod) -> Option<NodeIx> {
+        let name = pod.node_name.as_deref().filter(|_| pod.phase != PodPhase::Ended)?;
+        Some(self.intern(name))
+    }
+
+    fn insert_pod(&mut self, pod: Arc<Pod>) -> Changes {
+        let node = self.node_of(&pod);
+        let entry = PodEntry { pod, node, assumed: false };
+        self.account(&entry, 1);
+        let (pod, owner) = (entry.pod.key.clone(), entry.pod.owner.clone());
+        let state = self.change();
+        if entry.pod.phase != PodPhase::Ended {
+            state.workloads.set(&entry);
+        }
+        state.pods.insert(entry);
+        smallvec![match node {
+            Some(ix) => ClusterEvent::PodPlaced { pod, owner, node: self.state.name(ix).to_owned() },
+            None => ClusterEvent::PodAdded { pod, owner },
+        }]
+    }
+
+    /// Puts `entry` in the place of `have`, which has the same key and UID.
+    fn replace_pod(&mut self, have: PodEntry, entry: PodEntry) -> Changes {
+        self.account(&have, -1);
+        self.account(&entry, 1);
+        let (before, after) = (have.node, entry.node);
+        let (pod, owner) = (entry.pod.key.clone(), entry.pod.owner.clone());
+        let name = |state: &Snapshot, ix| state.name(ix).to_owned();
+        let mut changes = Changes::new();
+        if let Some(ix) = before.filter(|_| before != after || gives_room(&have.pod, &entry.pod)) {
+            changes.push(ClusterEvent::PodReleased { pod: pod.clone(), owner: owner.clone(), node: name(&self.state, ix) });
+        }
+        match after {
+            Some(ix) if before != after => changes.push(ClusterEvent::PodPlaced { pod, owner, node: name(&self.state, ix) }),
+            None if before.is_none() => changes.push(ClusterEvent::PodUpdated { pod, owner }),
+            _ => {}
+        }
+        let old_node = have.node.filter(|_| have.node != entry.node);
+        let state = self.change();
+        if entry.pod.phase == PodPhase::Ended || entry.pod.owner != have.pod.owner {
+            state.workloads.remove(&have.pod);
+        }
+        if entry.pod.phase != PodPhase::Ended {
+            state.workloads.set(&entry);
+        }
+        if let Some(slot) = state.pods.find_mut(have.hash(), |e| e.pod.key == have.pod.key) {
+            *slot = entry;
+        }
+        if let Some(ix) = old_node {
+            self.release_unused(ix);
+        }
+        changes
+    }
+
+    fn move_pod(&mut self, have: PodEntry, node: Option<NodeIx>, assumed: bool) {
+        let hash = have.hash();
+        let entry = PodEntry { pod: Arc::clone(&have.pod), node, assumed };
+        self.account(&have, -1);
+        self.account(&entry, 1);
+        let state = self.change();
+        state.workloads.set(&entry);
+        if let Some(slot) = state.pods.find_mut(hash, |e| e.pod.key == entry.pod.key) {
+            *slot = entry;
+        }
+    }
+
+    /// Adds a pod to (`sign` 1) or takes it from (-1) its node's load.
+    fn account(&mut self, entry: &PodEntry, sign: i64) {
+        let pod = &entry.pod;
+        let Some(ix) = entry.node else { return };
+        let extended = if pod.requests.extended.is_empty() { SmallVec::new() } else { self.extended(&pod.requests) };
+        let state = Arc::make_mut(&mut self.state);
+        let take = Take { requests: &pod.requests, scoring: &pod.scoring_requests, extended: &extended };
+        Arc::make_mut(&mut Arc::make_mut(&mut state.load)[ix.at() / CHUNK]).add(ix.at() % CHUNK, &take, sign);
+    }
+}
+
+impl Snapshot {
+    /// The same state without one pod. Of the same identity: names, labels and taints are as they were.
+    pub fn without(&self, key: &PodKey) -> Snapshot {
+        let mut cluster = Cluster { state: Arc::new(self.clone()), free: Vec::new() };
+        if let Some(have) = cluster.entry(key) {
+            cluster.account(&have, -1);
+            let state = cluster.change();
+            state.pods.remove(have.hash(), |entry| entry.pod.key == *key);
+            state.workloads.remove(&have.pod);
+        }
+        Arc::unwrap_or_clone(cluster.state)
+    }
+
+    /// The same state with pending pods placed. Of the same identity, likewise.
+    pub fn with(&self, placements: &[(&PodKey, NodeIx)]) -> Snapshot {
+        let mut cluster = Cluster { state: Arc::new(self.clone()), free: Vec::new() };
+        for &(key, ix) in placements {
+            if let Some(have) = cluster.entry(key) {
+                cluster.move_pod(have, Some(ix), true);
+            }
+        }
+        Arc::unwrap_or_clone(cluster.state)
+    }
+}
+
+/// Whether the update leaves more room on the node.
+fn gives_room(before: &Pod, after: &Pod) -> bool {
+    let less = |a: &Resources, b: &Resources| {
+        b.cpu < a.cpu
+            || b.memory < a.memory
+            || b.ephemeral_storage < a.ephemeral_storage
+            || a.extended.iter().any(|(name, amount)| b.extended.get(name).is_none_or(|now| now < amount))
+    };
+    less(&before.requests, &after.requests)
+}
