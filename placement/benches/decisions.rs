@@ -68,7 +68,7 @@ fn node(i: usize, random: &mut Random) -> Node {
         label("kubernetes.io/os", "linux".to_owned()),
         label("topology.kubernetes.io/zone", format!("site-{}", i / 100)),
         label("topology.kubernetes.io/region", format!("region-{}", i / 2500)),
-        label("example.com/tier", (random.pick::<&str>(&["gold", "silver", "bronze"])).to_owned()),
+        label("example.com/tier", (*random.pick(&["gold", "silver", "bronze"])).to_owned()),
         label("node.kubernetes.io/instance-type", format!("type-{}", random.below(6))),
     ];
     let taint = |key: &str, effect| Taint { key: key.into(), value: "yes".into(), effect };

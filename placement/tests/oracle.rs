@@ -23,11 +23,17 @@ struct World {
     settings: Settings,
 }
 
+/// Why not, as text and code; or cost in microseconds, whether in the band, and total.
+type Judgement = Result<(Option<f64>, bool, i64), Vec<(String, VerdictCode)>>;
+/// One amount of a pod's requests, and which of its requests.
+type Amount = fn(&Resources) -> i64;
+type Requests = fn(&Pod) -> &Resources;
+
 #[derive(Debug, PartialEq)]
 enum Answer {
     Held(Hold),
-    /// Per node: why not (text and code), or cost in microseconds, band, and total.
-    Judged(BTreeMap<String, Result<(Option<f64>, bool, i64), Vec<(String, VerdictCode)>>>, Option<String>),
+    /// Per node, and the node chosen.
+    Judged(BTreeMap<String, Judgement>, Option<String>),
 }
 
 impl World {
@@ -246,11 +252,9 @@ impl World {
         let max_affinity = feasible.iter().map(|n| raw_affinity(n)).max().unwrap_or(0);
         let max_taints = feasible.iter().map(|n| raw_taints(n)).max().unwrap_or(0);
         let total = |n: &Node| {
-            let sum = |f: fn(&Resources) -> i64, pick: fn(&Pod) -> &Resources| {
-                self.on(&n.name, pod).map(|p| f(pick(p))).sum::<i64>() + f(pick(pod))
-            };
-            let (scoring, real): (fn(&Pod) -> &Resources, fn(&Pod) -> &Resources) = (|p| &p.scoring_requests, |p| &p.requests);
-            let (cpu, memory): (fn(&Resources) -> i64, fn(&Resources) -> i64) = (|r| r.cpu.0, |r| r.memory.0);
+            let sum = |f: Amount, pick: Requests| self.on(&n.name, pod).map(|p| f(pick(p))).sum::<i64>() + f(pick(pod));
+            let (scoring, real): (Requests, Requests) = (|p| &p.scoring_requests, |p| &p.requests);
+            let (cpu, memory): (Amount, Amount) = (|r| r.cpu.0, |r| r.memory.0);
             let caps = [n.allocatable.cpu.0, n.allocatable.memory.0];
             let free = |cap: i64, used: i64| if used > cap { 0 } else { (cap - used) * 100 / cap };
             let least: Vec<i64> = [(caps[0], sum(cpu, scoring)), (caps[1], sum(memory, scoring))]
