@@ -56,3 +56,15 @@ fn the_pinger_takes_its_file_and_listens_where_the_manifest_says() {
     let mounted = container.volume_mounts.iter().flatten().any(|mount| config.topology.token_file.starts_with(&mount.mount_path));
     assert!(mounted, "the token is where it is looked for");
 }
+
+#[test]
+fn the_router_takes_its_file_and_listens_where_the_manifest_says() {
+    let container = container("router/daemonset.yaml");
+    let config: edge_router::Config = load("EDGE_ROUTER", "router", container.env.as_deref().unwrap_or_default());
+    assert_eq!(config.node_name, "edge-1");
+    assert_eq!((config.listen_address.port(), config.admin_address.port()), (port(&container, "http"), port(&container, "admin")));
+    let lease = (config.leader_election.resource_namespace.as_str(), config.leader_election.resource_name.as_str());
+    assert_eq!(lease, (api::labels::SYSTEM_NAMESPACE, api::labels::ROUTER_STATUS_LEASE), "as its Role allows");
+    let mounted = container.volume_mounts.iter().flatten().any(|mount| config.topology.token_file.starts_with(&mount.mount_path));
+    assert!(mounted, "the token is where it is looked for");
+}
