@@ -15,6 +15,8 @@ pub const SCHEDULER: &str = "edge-scheduler";
 pub const PINGER: &str = "edge-pinger";
 /// Service account and DaemonSet of the router.
 pub const ROUTER: &str = "edge-router";
+/// Lease of the router that writes the status of load balancers.
+pub const ROUTER_STATUS_LEASE: &str = "edge-router-status";
 
 /// Service (in [`SYSTEM_NAMESPACE`]) of the topology service.
 pub const TOPOLOGY_SERVICE: &str = "edge-scheduler";

@@ -2,7 +2,8 @@
 //! comment what it is for.
 
 use crate::labels::{
-    APP_NAME_LABEL, APP_PART_OF_LABEL, GROUP, PINGER, ROUTER, SCHEDULER, SYSTEM_NAMESPACE, TOPOLOGY_CA_CONFIG_MAP, TOPOLOGY_CA_KEY_SECRET,
+    APP_NAME_LABEL, APP_PART_OF_LABEL, GROUP, PINGER, ROUTER, ROUTER_STATUS_LEASE, SCHEDULER, SYSTEM_NAMESPACE, TOPOLOGY_CA_CONFIG_MAP,
+    TOPOLOGY_CA_KEY_SECRET,
 };
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
@@ -103,7 +104,12 @@ const PROGRAMS: [Program; 3] = [
             paths(&["/v1/snapshot", "/v1/stream"], &["get"]),
             paths(&["/v1/demand"], &["post"]),
         ],
-        namespace: &[named(&[""], &["configmaps"], &[TOPOLOGY_CA_CONFIG_MAP], READ)],
+        namespace: &[
+            named(&[""], &["configmaps"], &[TOPOLOGY_CA_CONFIG_MAP], READ),
+            // One router writes the status of load balancers.
+            rule(&["coordination.k8s.io"], &["leases"], &["create"]),
+            named(&["coordination.k8s.io"], &["leases"], &[ROUTER_STATUS_LEASE], &["get", "update", "patch"]),
+        ],
     },
 ];
 

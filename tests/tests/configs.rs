@@ -38,7 +38,7 @@ fn port(container: &Container, name: &str) -> u16 {
 #[test]
 fn the_scheduler_takes_its_file_and_listens_where_the_manifest_says() {
     let container = container("scheduler/deployment.yaml");
-    let config: edge_scheduler::config::Config = load("EDGE_SCHEDULER", "scheduler", container.env.as_deref().unwrap_or_default());
+    let config: edge_scheduler::Config = load("EDGE_SCHEDULER", "scheduler", container.env.as_deref().unwrap_or_default());
     assert!(config.leader_election.leader_elect, "there are two replicas");
     let lease = (config.leader_election.resource_namespace.as_str(), config.leader_election.resource_name.as_str());
     assert_eq!(lease, (api::labels::SYSTEM_NAMESPACE, api::labels::SCHEDULER), "as its Role allows");

@@ -45,3 +45,39 @@ fn requirement(r: &v1::NodeSelectorRequirement, path: impl Fn() -> String, unrea
     };
     Some(Requirement { key: r.key.clone(), operator, values: r.values.clone().unwrap_or_default() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(value: Value) -> (NodeAffinity, Vec<String>) {
+        let mut unreadable = Unreadable::default();
+        let affinity = node_affinity(Some(&serde_json::from_value(value).unwrap()), &mut unreadable);
+        (affinity, unreadable.refusals.into_iter().map(|refusal| refusal.field).collect())
+    }
+
+    #[test]
+    fn nothing_required_differs_from_no_term_that_could_match() {
+        let (nothing, _) = read(json!({}));
+        let (no_term, _) = read(json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}));
+        assert_eq!((nothing.required, no_term.required), (None, Some(vec![])));
+    }
+
+    #[test]
+    fn every_operator_is_known_and_another_is_named() {
+        let required = |operator: &str| {
+            json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                {}, {"matchExpressions": [{"key": "a", "operator": operator, "values": ["1"]}]}]}})
+        };
+        for operator in ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] {
+            let (affinity, unreadable) = read(required(operator));
+            let terms = affinity.required.unwrap();
+            assert_eq!((format!("{:?}", terms[1].match_expressions[0].operator), unreadable.len()), (operator.to_owned(), 0));
+        }
+        let (_, unreadable) = read(required("in"));
+        let path =
+            "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[1].matchExpressions[0].operator";
+        assert_eq!(unreadable, [path]);
+    }
+}

@@ -44,3 +44,34 @@ pub(super) fn toleration(index: usize, toleration: &v1::Toleration, unreadable: 
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     Some(Toleration { key: text(&toleration.key), operator, value: text(&toleration.value), effect })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(value: Value) -> (Option<Toleration>, Vec<String>) {
+        let mut unreadable = Unreadable::default();
+        let read = toleration(3, &serde_json::from_value(value).unwrap(), &mut unreadable);
+        (read, unreadable.refusals.into_iter().map(|refusal| refusal.field).collect())
+    }
+
+    #[test]
+    fn empty_operators_and_effects_mean_what_kubernetes_says() {
+        let check = |value: Value, operator, effect| {
+            let (toleration, unreadable) = read(value);
+            let toleration = toleration.unwrap();
+            assert_eq!((toleration.operator, toleration.effect, unreadable.len()), (operator, effect, 0));
+        };
+        check(json!({"key": "a", "value": "b"}), TolerationOperator::Equal, None);
+        check(json!({"operator": "Exists", "effect": "NoExecute"}), TolerationOperator::Exists, Some(TaintEffect::NoExecute));
+        check(json!({"key": "a", "operator": "Gt", "value": "5", "effect": ""}), TolerationOperator::Gt, None);
+    }
+
+    #[test]
+    fn what_kubernetes_does_not_know_tolerates_nothing_and_is_named() {
+        let check = |value: Value, field: &str| assert_eq!(read(value), (None, vec![field.to_owned()]));
+        check(json!({"operator": "Like"}), "spec.tolerations[3].operator");
+        check(json!({"operator": "Exists", "effect": "Always"}), "spec.tolerations[3].effect");
+    }
+}

@@ -40,7 +40,7 @@ use std::collections::BTreeMap;
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct BackupReservationSpec {
     /// The protected pod of this namespace.
     pub pod: ReservedFor,
@@ -59,7 +59,7 @@ pub struct BackupReservationSpec {
 
 /// A pod by name and UID, and its controller, whose replacement pod takes the room.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ReservedFor {
     /// Name of the pod.
     #[schemars(length(min = 1, max = 253))]
@@ -79,7 +79,7 @@ pub struct ReservedFor {
 
 /// What fails as one: a node, or the nodes of a site.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct FailureDomain {
     /// Label that the domain's nodes share: kubernetes.io/hostname for a node, topology.kubernetes.io/zone for a site.
     #[schemars(length(min = 1, max = 317))]

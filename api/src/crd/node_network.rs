@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Devices", type_ = "string", json_path = ".status.devices[*].class", description = "Device classes"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct NodeNetworkSpec {
     /// Name of the node; the object has the same name.
     #[schemars(length(min = 1, max = 253))]

@@ -1,5 +1,6 @@
 //! What readers follow: the topology as one snapshot and then deltas.
 
+use super::demand::DemandRow;
 use super::report::DeviceReport;
 use placement::topology::PairStat;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,9 @@ pub struct TopologyDelta {
     pub pairs: Vec<PairEntry>,
     #[serde(default)]
     pub load: Vec<LoadRow>,
+    /// Requests per second by load balancer and site, as their routers last said; for who writes status.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub demand: Vec<DemandRow>,
 }
 
 /// One line of `GET /v1/stream`.

@@ -82,9 +82,11 @@ impl JsonClient {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
+    /// An answer without a body (204) reads as `null`.
     pub async fn post<T: DeserializeOwned>(&self, uri: &str, body: &impl Serialize) -> Result<T, CallError> {
         let body = serde_json::to_vec(body).map_err(|source| CallError::Json { uri: uri.to_owned(), source })?;
         let (uri, body) = self.call(Method::POST, uri, "application/json", body.into()).await?;
+        let body = if body.is_empty() { Bytes::from_static(b"null") } else { body };
         serde_json::from_slice(&body).map_err(|source| CallError::Json { uri, source })
     }
 

@@ -57,8 +57,8 @@ pub enum KubeletError {
     NoNode { node: String },
     #[error("the kubelets have stopped")]
     Stopped,
-    #[error("the pods of node {node} cannot be listed")]
-    List {
+    #[error("node {node} cannot take up its work again")]
+    Heal {
         node: String,
         #[source]
         source: Box<kube::Error>,
@@ -281,7 +281,7 @@ impl Runner {
         self.assignments.heal(node);
         self.down.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
         let name = self.world.nodes[node].name.clone();
-        let failed = |source| KubeletError::List { node: name.clone(), source: Box::new(source) };
+        let failed = |source| KubeletError::Heal { node: name.clone(), source: Box::new(source) };
         renew(&self.context.client, &name).await.map_err(failed)?;
         post_ready(&self.context.client, &self.world, node).await.map_err(failed)?;
         let pods: Api<Pod> = Api::all(self.context.client.clone());

@@ -65,6 +65,11 @@ impl Endpoints {
         Some(names.filter_map(|name| self.class(name.as_ref())).collect())
     }
 
+    /// Name of an endpoint's device class, when it is known.
+    pub fn class_name(&self, at: usize) -> Option<&str> {
+        self.classes[at].map(|class| self.class_names[usize::from(class.0)].as_str())
+    }
+
     fn class(&self, name: &str) -> Option<ClassIx> {
         self.class_names.iter().position(|known| known == name).map(|at| ClassIx(at as u16))
     }

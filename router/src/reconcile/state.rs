@@ -1,7 +1,7 @@
 //! The objects that routing follows, as last heard. Plain maps: tests feed them objects, and no cluster is needed.
 
 use super::objects::{Key, NodeRecord, PodRecord, ServiceRecord, SliceRecord};
-use api::crd::EdgeLoadBalancer;
+use api::crd::{EdgeLoadBalancer, EdgeLoadBalancerStatus};
 use chassis::watches::Change;
 use k8s_openapi::api::{
     core::v1::{Node, Pod, Service},
@@ -12,7 +12,10 @@ use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, Default)]
 pub struct State {
+    /// Without their status.
     pub load_balancers: BTreeMap<Key, EdgeLoadBalancer>,
+    /// What routers wrote of them; routing does not depend on it.
+    pub statuses: BTreeMap<Key, EdgeLoadBalancerStatus>,
     pub services: BTreeMap<Key, ServiceRecord>,
     pub slices: BTreeMap<Key, SliceRecord>,
     pub pods: BTreeMap<Key, PodRecord>,
@@ -32,16 +35,30 @@ impl State {
     /// Takes in a change; `false` when routing does not depend on what changed.
     pub fn apply(&mut self, event: Event) -> bool {
         match event {
-            Event::LoadBalancer(change) => apply(&mut self.load_balancers, change, |object| {
-                let mut object = object.clone();
-                // Routing does not depend on them, and the status is our own.
-                (object.metadata.managed_fields, object.metadata.resource_version, object.status) = (None, None, None);
-                Some(object)
-            }),
+            Event::LoadBalancer(change) => {
+                self.keep_statuses(&change);
+                apply(&mut self.load_balancers, change, |object| {
+                    let mut object = object.clone();
+                    // Routing does not depend on them, and the status is our own.
+                    (object.metadata.managed_fields, object.metadata.resource_version, object.status) = (None, None, None);
+                    Some(object)
+                })
+            }
             Event::Service(change) => apply(&mut self.services, change, |object| Some(ServiceRecord::of(object))),
             Event::Slice(change) => apply(&mut self.slices, change, |object| Some(SliceRecord::of(object))),
             Event::Pod(change) => apply(&mut self.pods, change, PodRecord::of),
             Event::Node(change) => apply(&mut self.nodes, change, |object| Some(NodeRecord::of(object))),
+        }
+    }
+}
+
+impl State {
+    fn keep_statuses(&mut self, change: &Change<EdgeLoadBalancer>) {
+        let status = |object: &EdgeLoadBalancer| Some((key(object), object.status.clone()?));
+        match change {
+            Change::Apply(object) => self.statuses.extend(status(object)),
+            Change::Delete(object) => drop(self.statuses.remove(&key(object))),
+            Change::Reset(objects) => self.statuses = objects.iter().filter_map(status).collect(),
         }
     }
 }

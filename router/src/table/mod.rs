@@ -2,6 +2,7 @@
 //!
 //! A table is built whole by [`crate::reconcile`] and swapped in; endpoints and counters are shared from one to the next.
 
+mod dump;
 mod endpoint;
 mod learned;
 mod load_balancer;

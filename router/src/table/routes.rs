@@ -61,6 +61,19 @@ impl RoutingTable {
         host.strip_suffix(&self.cluster_suffix).or_else(|| host.strip_suffix(".svc")).unwrap_or(host)
     }
 
+    /// Hosts and routes with the load balancer they lead to, for people.
+    pub fn hosts(&self) -> Vec<(String, String)> {
+        let name = |at: usize| self.load_balancers.get(at).map(|found| found.name.clone()).unwrap_or_default();
+        let services = self.services.iter().map(|(host, at)| (host.clone(), name(*at)));
+        let rules = self.routes.iter().flat_map(|(host, rules)| {
+            let host = if host.is_empty() { "*" } else { host };
+            rules.iter().map(move |rule| (format!("{host}{}", rule.path_prefix), name(rule.load_balancer)))
+        });
+        let mut all: Vec<_> = services.chain(rules).collect();
+        all.sort();
+        all
+    }
+
     /// What the router answers for, for an error: the names that share a word with `host` first, five at most.
     pub fn known(&self, host: &str) -> String {
         let words: Vec<&str> = host.split(['.', '-']).filter(|word| word.len() > 1).collect();

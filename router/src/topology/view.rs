@@ -1,13 +1,13 @@
 //! The rows of the router's client sites, as last heard.
 
-use api::protocol::{LoadRow, PairEntry, StreamEvent};
+use api::protocol::{DemandRow, LoadRow, PairEntry, StreamEvent};
 use placement::{
     constraint::Statistic,
     topology::PairStat,
     units::{Micros, Span, Timestamp},
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,6 +20,8 @@ pub struct TopologyView {
     rows: Vec<HashMap<String, PairStat>>,
     /// In-flight requests by pod, summed over routers.
     pub load: HashMap<String, f64>,
+    /// Requests per second by load balancer and site, over all routers.
+    pub demand: HashMap<String, BTreeMap<String, f64>>,
     pub generation: u64,
     /// Whether every agent has reported to the service since it started.
     pub warm: bool,
@@ -27,19 +29,27 @@ pub struct TopologyView {
     heard: Option<(Timestamp, Instant)>,
 }
 
+/// What an event changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    pub rows: bool,
+    pub load: bool,
+    pub demand: bool,
+}
+
 impl TopologyView {
     /// `sites`: nodes by which clients enter, the router's own first.
     pub fn new(sites: Vec<Arc<str>>) -> TopologyView {
         let rows = sites.iter().map(|_| HashMap::new()).collect();
-        TopologyView { sites, rows, load: HashMap::new(), generation: 0, warm: false, heard: None }
+        TopologyView { sites, rows, load: HashMap::new(), demand: HashMap::new(), generation: 0, warm: false, heard: None }
     }
 
     pub fn sites(&self) -> &[Arc<str>] {
         &self.sites
     }
 
-    /// Takes in an event; `true` when a row or the load changed.
-    pub fn apply(&mut self, event: StreamEvent, now: Instant) -> bool {
+    /// Takes in an event, and says what it changed.
+    pub fn apply(&mut self, event: StreamEvent, now: Instant) -> Changed {
         match event {
             StreamEvent::Snapshot(snapshot) => {
                 let before = std::mem::take(&mut self.rows);
@@ -47,24 +57,26 @@ impl TopologyView {
                 self.set_pairs(snapshot.pairs);
                 (self.generation, self.warm) = (snapshot.generation, snapshot.warm);
                 self.heard = Some((Timestamp(snapshot.at_ms), now));
-                before != self.rows
+                // A snapshot says nothing of the load: what is in flight comes with the next deltas.
+                Changed { rows: before != self.rows, ..Changed::default() }
             }
             StreamEvent::Delta(delta) => {
-                let mut changed = self.set_pairs(delta.pairs);
+                let mut rows = self.set_pairs(delta.pairs);
                 for gone in &delta.removed {
                     for row in &mut self.rows {
-                        changed |= row.remove(gone).is_some();
+                        rows |= row.remove(gone).is_some();
                     }
                 }
-                changed |= self.set_load(delta.load);
+                let load = self.set_load(delta.load);
+                let demand = self.set_demand(delta.demand);
                 (self.generation, self.warm) = (delta.generation, delta.warm);
                 self.heard = Some((Timestamp(delta.at_ms), now));
-                changed
+                Changed { rows, load, demand }
             }
             StreamEvent::Heartbeat { generation, at_ms } => {
                 self.generation = generation;
                 self.heard = Some((Timestamp(at_ms), now));
-                false
+                Changed::default()
             }
         }
     }
@@ -94,6 +106,22 @@ impl TopologyView {
                 self.load.insert(row.pod, row.in_flight);
             } else {
                 self.load.remove(&row.pod);
+            }
+        }
+        changed
+    }
+
+    fn set_demand(&mut self, rows: Vec<DemandRow>) -> bool {
+        let changed = !rows.is_empty();
+        for row in rows {
+            let sites = self.demand.entry(row.load_balancer.clone()).or_default();
+            if row.rate > 0.0 {
+                sites.insert(row.site, row.rate);
+            } else {
+                sites.remove(&row.site);
+            }
+            if sites.is_empty() {
+                self.demand.remove(&row.load_balancer);
             }
         }
         changed
@@ -162,7 +190,7 @@ mod tests {
             pair("edge-3", "edge-4", Some(stat(9, 60_000, Kind::Measured))),
         ];
         let snapshot = TopologySnapshot { generation: 3, at_ms: 61_000, warm: true, nodes: Vec::new(), pairs };
-        assert!(view.apply(StreamEvent::Snapshot(snapshot), now));
+        assert_eq!(view.apply(StreamEvent::Snapshot(snapshot), now), Changed { rows: true, ..Changed::default() });
         view
     }
 
@@ -191,17 +219,17 @@ mod tests {
     fn deltas_change_rows_and_load() {
         let now = Instant::now();
         let mut view = view(now);
-        let mut check = |delta: TopologyDelta, changed: bool| {
-            assert_eq!(view.apply(StreamEvent::Delta(delta), now), changed);
+        let mut check = |delta: TopologyDelta, rows: bool, load: bool| {
+            assert_eq!(view.apply(StreamEvent::Delta(delta), now), Changed { rows, load, demand: false });
             (view.pairs(), view.load.len())
         };
         let same = vec![pair("edge-1", "edge-3", Some(stat(5, 1_000, Kind::Measured)))];
-        assert_eq!(check(TopologyDelta { pairs: same, ..Default::default() }, false), (3, 0));
+        assert_eq!(check(TopologyDelta { pairs: same, ..Default::default() }, false, false), (3, 0));
         let elsewhere = vec![pair("edge-3", "edge-4", None)];
-        assert_eq!(check(TopologyDelta { pairs: elsewhere, ..Default::default() }, false), (3, 0));
-        assert_eq!(check(TopologyDelta { removed: vec!["edge-3".into()], ..Default::default() }, true), (2, 0));
+        assert_eq!(check(TopologyDelta { pairs: elsewhere, ..Default::default() }, false, false), (3, 0));
+        assert_eq!(check(TopologyDelta { removed: vec!["edge-3".into()], ..Default::default() }, true, false), (2, 0));
         let load = |in_flight| vec![LoadRow { pod: "demo/a".into(), in_flight }];
-        assert_eq!(check(TopologyDelta { load: load(2.0), ..Default::default() }, true), (2, 1));
-        assert_eq!(check(TopologyDelta { load: load(0.0), ..Default::default() }, true), (2, 0));
+        assert_eq!(check(TopologyDelta { load: load(2.0), ..Default::default() }, false, true), (2, 1));
+        assert_eq!(check(TopologyDelta { load: load(0.0), ..Default::default() }, false, true), (2, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! The stream that readers follow: one snapshot, then what changed. Changes are gathered for a moment, so that a thousand reports a second are a few
 //! lines a second for each reader.
 
-use api::protocol::{LoadRow, NodeEntry, PairEntry, StreamEvent, TopologyDelta, TopologySnapshot};
+use api::protocol::{DemandRow, LoadRow, NodeEntry, PairEntry, StreamEvent, TopologyDelta, TopologySnapshot};
 use placement::cluster::Snapshot;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,7 @@ struct Dirty {
     nodes: BTreeSet<String>,
     removed: BTreeSet<String>,
     load: Vec<LoadRow>,
+    demand: Vec<DemandRow>,
     warm: bool,
     warm_changed: bool,
 }
@@ -56,6 +57,11 @@ impl Feed {
         self.lock().load.extend(rows);
     }
 
+    /// What a router is asked for, as it said.
+    pub fn demand(&self, rows: Vec<DemandRow>) {
+        self.lock().demand.extend(rows);
+    }
+
     pub fn warm(&self, warm: bool) {
         let mut dirty = self.lock();
         dirty.warm_changed |= dirty.warm != warm;
@@ -69,7 +75,8 @@ impl Feed {
     /// Sends what changed, with the figures of `cluster`. Does nothing when nothing did.
     pub fn flush(&self, cluster: impl FnOnce() -> Arc<Snapshot>, entry: impl Fn(&str) -> NodeEntry, at_ms: u64) {
         let mut dirty = self.lock();
-        if dirty.pairs.is_empty() && dirty.nodes.is_empty() && dirty.removed.is_empty() && dirty.load.is_empty() && !dirty.warm_changed {
+        let rows = dirty.pairs.len() + dirty.nodes.len() + dirty.removed.len() + dirty.load.len() + dirty.demand.len();
+        if rows == 0 && !dirty.warm_changed {
             return;
         }
         dirty.generation += 1;
@@ -90,6 +97,7 @@ impl Feed {
                 })
                 .collect(),
             load: std::mem::take(&mut dirty.load),
+            demand: std::mem::take(&mut dirty.demand),
         };
         dirty.warm_changed = false;
         // Nobody listening is no error.
