@@ -7,6 +7,7 @@ pub mod balance;
 pub mod cluster;
 pub mod constraint;
 pub mod filter;
+pub mod lint;
 pub mod plan;
 pub mod score;
 pub mod topology;

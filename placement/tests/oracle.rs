@@ -2,6 +2,7 @@
 
 use placement::cluster::*;
 use placement::constraint::*;
+use placement::lint;
 use placement::plan::*;
 use placement::topology::{Kind, PairStat};
 use placement::units::{Bytes, Micros, MilliCpu, Span, Timestamp};
@@ -38,10 +39,7 @@ enum Answer {
 
 impl World {
     fn known(&self, name: &str) -> bool {
-        self.nodes.contains_key(name)
-            || self.reports.keys().any(|(a, b)| a == name || b == name)
-            || self.pods.values().any(|pod| pod.holds_capacity() && pod.node_name.as_deref() == Some(name))
-            || self.demand.values().flatten().any(|(site, _)| site == name)
+        self.nodes.contains_key(name) || self.reports.keys().any(|(a, b)| a == name || b == name)
     }
 
     /// Larger direction of those that count, if it admits and is fresh.
@@ -557,6 +555,10 @@ fn run(settings: Settings, events: &[Event], planner: &mut Planner) -> Result<Ve
                     _ => prop_assert!(false, "{:?} and {:?}", choice, decision.outcome),
                 }
                 if let Some(node) = decision.placed() {
+                    let binding = lint::Binding { pod: pod.key.clone(), uid: pod.uid.clone(), node: node.to_owned() };
+                    let violations = lint::State::of(&snapshot, NOW).check_plan(&[binding]);
+                    // Without the filter bounds are violated, which is what it is switched off for.
+                    prop_assert!(violations.is_empty() || !snapshot.settings().delay_filter, "{:?}", violations);
                     cluster.assume(&pod.key, &pod.uid, node).expect("the planner's answer can be assumed");
                     world.pods.get_mut(&pod.key).expect("just put there").node_name = Some(node.to_owned());
                 }

@@ -9,7 +9,8 @@ const KINDS: [WorkloadKind; 5] =
 /// A pod that is being deleted is no target: it will not be there for long. While its workload has no other pod, it keeps the reference known.
 impl ReferenceIndex for Snapshot {
     fn node(&self, name: &str) -> Option<NodeIx> {
-        self.index(name)
+        let measured = |ix: &NodeIx| self.slot(*ix).is_some_and(|slot| slot.node.is_some() || slot.measured != 0);
+        self.index(name).filter(measured)
     }
 
     fn workload_pods<'a>(
