@@ -23,6 +23,7 @@ launch() {
   local dir=$1 name=$2 pid start
   setsid "$dir/run/$name" </dev/null >>"$dir/logs/$name.log" 2>&1 9>&- & # 9: a lock that `up` may hold
   pid=$!
+  disown # nobody is to be told how it ended
   start=$(born "$pid") || start=0
   echo "$pid $start" >"$dir/run/$name.pid"
 }
@@ -31,14 +32,15 @@ launch() {
 halt() {
   local dir=$1 name=$2 grace=$3 pid _ signal deadline
   for signal in TERM KILL; do
-    alive "$dir" "$name" || { rm -f "$dir/run/$name.pid"; return 0; }
+    alive "$dir" "$name" || break
     read -r pid _ <"$dir/run/$name.pid"
     kill -s "$signal" "$pid" 2>/dev/null
     kill -s CONT "$pid" 2>/dev/null # one that was paused can't hear
     deadline=$((SECONDS + grace))
     while alive "$dir" "$name" && [ "$SECONDS" -lt "$deadline" ]; do sleep 0.1; done
   done
-  ! alive "$dir" "$name"
+  alive "$dir" "$name" && return 1
+  rm -f "$dir/run/$name.pid"
 }
 
 # halt_all DIR GRACE_S: in reverse order, since a kube-apiserver whose etcd went first hangs.

@@ -1,1 +1,3 @@
+//! What suites of more than one crate have in common.
 
+pub mod control_plane;
