@@ -1,0 +1,160 @@
+//! kubectl, where the machine has one: the commands that people type.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use edge_demo::apiserver::Options;
+use kube::Api;
+use kube::api::PostParams;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use super::{BOUND, Cluster, crd};
+
+struct Kubectl<'a> {
+    kubeconfig: &'a Path,
+}
+
+impl Kubectl<'_> {
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new("kubectl");
+        command
+            .args(arguments.split_whitespace())
+            .env("KUBECONFIG", self.kubeconfig)
+            .env("HOME", self.kubeconfig.parent().unwrap())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn output(&self, arguments: &str) -> Output {
+        let run = self.command(arguments).output();
+        tokio::time::timeout(BOUND, run).await.unwrap_or_else(|_| panic!("kubectl {arguments}: not in time")).unwrap()
+    }
+
+    /// Standard output of a command that must succeed.
+    async fn run(&self, arguments: &str) -> String {
+        let output = self.output(arguments).await;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "kubectl {arguments}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// The words of the line that starts with `name`.
+    async fn row(&self, arguments: &str, name: &str) -> Vec<String> {
+        let table = self.run(arguments).await;
+        let line = table.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("kubectl {arguments}: no row {name} in\n{table}"));
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+}
+
+const MANIFEST: &str = r#"
+apiVersion: v1
+kind: Node
+metadata: {name: edge-1, labels: {kubernetes.io/role: cloud}}
+status:
+  conditions: [{type: Ready, status: "True"}]
+  addresses: [{type: InternalIP, address: 127.0.0.9}]
+  capacity: {cpu: 4, memory: 8Gi}
+  nodeInfo: {kubeletVersion: v1.37.0}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web, delay_edge-1: "25"}}
+    spec:
+      schedulerName: edge-scheduler
+      containers: [{name: c, image: "app:1", resources: {requests: {cpu: 1, memory: 6Gi}}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: single}
+spec: {containers: [{name: c, image: "app:1"}]}
+---
+apiVersion: v1
+kind: Event
+metadata: {name: single.1}
+involvedObject: {apiVersion: v1, kind: Pod, name: single, namespace: default}
+type: Warning
+reason: FailedScheduling
+message: "0/1 nodes are available: 1 RTT from edge-1 above 25 ms."
+lastTimestamp: "2026-01-01T00:00:00Z"
+---
+apiVersion: example.com/v1
+kind: Balancer
+metadata: {name: front}
+spec: {backend: web}
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_commands_people_type() {
+    let found = std::process::Command::new("kubectl").args(["version", "--client"]).output();
+    if !found.is_ok_and(|output| output.status.success()) {
+        println!("skipped: no kubectl in PATH");
+        return;
+    }
+    let cluster = Cluster::with(Options::default()).await;
+    let definitions: Api<_> = Api::all(cluster.client.clone());
+    definitions.create(&PostParams::default(), &crd::definition()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, cluster.server.admin_kubeconfig()).unwrap();
+    let manifest = folder.path().join("manifest.yaml");
+    std::fs::write(&manifest, MANIFEST).unwrap();
+    let kubectl = Kubectl { kubeconfig: &kubeconfig };
+
+    let created = kubectl.run(&format!("create -f {}", manifest.display())).await;
+    assert_eq!(created.lines().count(), 6, "{created}");
+    assert!(kubectl.run("api-resources").await.contains("balancers"));
+    assert_eq!(kubectl.row("get deploy", "web").await[..4], ["web", "0/2", "0", "0"]);
+    assert_eq!(kubectl.row("get pods", "single").await[..4], ["single", "0/1", "Pending", "0"]);
+    assert_eq!(kubectl.row("get nodes -o wide", "edge-1").await[5], "127.0.0.9");
+    assert_eq!(kubectl.row("get bal", "front").await[..2], ["front", "balance"]);
+    assert!(kubectl.run("get all").await.contains("balancer.example.com/front"));
+    assert!(kubectl.run("get pod single -o yaml").await.contains("kube-api-access-"));
+    assert!(kubectl.run("get svc web -o jsonpath={.spec.clusterIP}").await.starts_with("10.96."));
+    assert!(kubectl.run("describe deployment web").await.contains("RollingUpdate"));
+    assert!(kubectl.run("describe node edge-1").await.contains("Ready"));
+    assert!(kubectl.run("describe bal front").await.contains("Backend"));
+    assert!(kubectl.run("describe pod single").await.contains("QoS Class"));
+    assert!(kubectl.run("events --for pod/single").await.contains("FailedScheduling"));
+    assert!(kubectl.run("get events").await.contains("pod/single"));
+    kubectl.run("scale deployment web --replicas=5").await;
+    assert_eq!(kubectl.row("get deploy", "web").await[1], "0/5");
+    kubectl.run("label pod single tier=one").await;
+    kubectl.run("annotate pod single note=two").await;
+    assert_eq!(kubectl.row("get pods -l tier=one --show-labels", "single").await[5], "tier=one");
+    kubectl.run("set image deployment/web c=app:2").await;
+    assert!(kubectl.run("get deploy web -o json").await.contains("\"app:2\""));
+    kubectl.run("cordon edge-1").await;
+    assert_eq!(kubectl.row("get nodes", "edge-1").await[1], "Ready,SchedulingDisabled");
+    kubectl.run("patch bal front --type=merge -p {\"spec\":{\"policy\":\"random\"}}").await;
+    assert_eq!(kubectl.row("get bal", "front").await[1], "random");
+
+    let refused = kubectl.output("patch bal front --type=merge -p {\"spec\":{\"policy\":\"odd\"}}").await;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("supported values: \"balance\", \"random\""));
+    let missing = kubectl.output("get pod nobody").await;
+    assert_eq!(String::from_utf8_lossy(&missing.stderr).trim(), "Error from server (NotFound): pods \"nobody\" not found");
+
+    let mut following = kubectl.command("get pods -w --no-headers").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let first = tokio::time::timeout(BOUND, lines.next_line()).await.unwrap().unwrap().unwrap();
+    assert!(first.starts_with("single"), "{first}");
+    assert!(kubectl.run("delete pod single").await.contains("deleted"));
+    let second = tokio::time::timeout(BOUND, lines.next_line()).await.unwrap().unwrap().unwrap();
+    assert!(second.starts_with("single"), "{second}");
+    following.kill().await.unwrap();
+    kubectl.run(&format!("delete -f {} --ignore-not-found", manifest.display())).await;
+    assert!(kubectl.run("get deploy,svc,bal").await.is_empty());
+    cluster.server.shutdown().await;
+}
