@@ -132,9 +132,10 @@ fn perform(call: &Call<'_>, method: &Method, target: &ResourcePath, headers: &He
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
     let writes_object = matches!(*method, Method::POST | Method::PUT);
     if writes_object && !content_type.trim_start().starts_with("application/json") {
-        return Err(ApiError::unsupported_media_type(
-            "the body of the request was in an unknown format - accepted media types include: application/json",
-        ));
+        return Err(ApiError::unsupported_media_type(format!(
+            "the body of the request was in an unknown format ({content_type}) - accepted media types include: \
+             application/json (kubectl sends it with `create -f` and `apply -f`)"
+        )));
     }
     let name = target.name.as_deref();
     let in_namespace = !call.resource.namespaced || target.namespace.is_some();

@@ -15,6 +15,9 @@ use super::subresource::disruption::figures;
 use super::verbs::Call;
 use super::verbs::delete::DeleteOptions;
 
+/// Storage id, namespace and name of an object.
+type Key = (Box<str>, Box<str>, Box<str>);
+
 /// Where an object is.
 type Place = (Arc<Storage>, Box<str>, Box<str>);
 
@@ -43,7 +46,7 @@ struct Keeper {
     user: Identity,
     query: Query,
     alive: HashMap<Box<str>, Place>,
-    dependents: HashMap<Box<str>, HashSet<(Box<str>, Box<str>, Box<str>)>>,
+    dependents: HashMap<Box<str>, HashSet<Key>>,
     storages: HashMap<Box<str>, Arc<Storage>>,
     budgets_due: HashSet<Box<str>>,
     ending: HashSet<Box<str>>,
@@ -120,7 +123,7 @@ impl Keeper {
     }
 
     /// Deletes an object none of whose owners is left.
-    fn collect(&mut self, (id, namespace, name): &(Box<str>, Box<str>, Box<str>)) {
+    fn collect(&mut self, (id, namespace, name): &Key) {
         let Some(storage) = self.storages.get(id) else { return };
         let Some(object) = self.api.store.get(storage, namespace, name) else { return };
         if object.owners.is_empty() || object.owners.iter().any(|owner| self.alive.contains_key(owner)) {
@@ -157,10 +160,10 @@ impl Keeper {
 
     /// Acts on the finalizers that a deletion's propagation policy left behind.
     fn propagate(&mut self, object: &Object) {
-        let value = object.value();
-        if !value["metadata"]["deletionTimestamp"].is_string() {
+        if !object.deleting {
             return;
         }
+        let value = object.value();
         let has = |finalizer: &str| value["metadata"]["finalizers"].as_array().is_some_and(|list| list.iter().any(|f| f == finalizer));
         if has("orphan") {
             for (id, namespace, name) in self.dependents.get(&object.uid).cloned().unwrap_or_default() {

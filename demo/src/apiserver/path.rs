@@ -126,28 +126,32 @@ impl Query {
 mod tests {
     use super::*;
 
-    fn check(path: &str, expected: Option<(&str, &str, Option<&str>, &str, Option<&str>, Option<&str>)>) {
-        let found = parse(path);
-        let found = found.as_ref().map(|p| {
-            (p.group.as_str(), p.version.as_str(), p.namespace.as_deref(), p.resource.as_str(), p.name.as_deref(), p.subresource.as_deref())
-        });
-        assert_eq!(found, expected, "{path}");
+    /// `expected` is group, version, namespace, resource, name and subresource, `-` for none.
+    fn check(path: &str, expected: &str) {
+        let found = parse(path).map_or_else(
+            || "nothing".to_owned(),
+            |p| {
+                let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+                let group = if p.group.is_empty() { "core".to_owned() } else { p.group };
+                let parts = [group, p.version, or_none(p.namespace), p.resource, or_none(p.name), or_none(p.subresource)];
+                parts.join(" ")
+            },
+        );
+        assert_eq!(found.trim(), expected, "{path}");
     }
 
     #[test]
     fn paths() {
-        check("/api/v1/nodes", Some(("", "v1", None, "nodes", None, None)));
-        check("/api/v1/namespaces/a", Some(("", "v1", None, "namespaces", Some("a"), None)));
-        check("/api/v1/namespaces/a/status", Some(("", "v1", None, "namespaces", Some("a"), Some("status"))));
-        check("/api/v1/namespaces/a/pods", Some(("", "v1", Some("a"), "pods", None, None)));
-        check("/apis/apps/v1/namespaces/a/deployments/d/scale", Some(("apps", "v1", Some("a"), "deployments", Some("d"), Some("scale"))));
-        check(
-            "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
-            Some(("rbac.authorization.k8s.io", "v1", None, "clusterroles", Some("system:node"), None)),
-        );
-        check("/apis/apps/v1", Some(("apps", "v1", None, "", None, None)));
-        check("/version", None);
-        check("/api/v1/namespaces/a/pods/b/c/d", None);
+        check("/api/v1/nodes", "core v1 - nodes - -");
+        check("/api/v1/namespaces/a", "core v1 - namespaces a -");
+        check("/api/v1/namespaces/a/status", "core v1 - namespaces a status");
+        check("/api/v1/namespaces/a/pods", "core v1 a pods - -");
+        check("/apis/apps/v1/namespaces/a/deployments/d/scale", "apps v1 a deployments d scale");
+        let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode";
+        check(role, "rbac.authorization.k8s.io v1 - clusterroles system:node -");
+        check("/apis/apps/v1", "apps v1 -  - -");
+        check("/version", "nothing");
+        check("/api/v1/namespaces/a/pods/b/c/d", "nothing");
     }
 
     #[test]

@@ -243,6 +243,12 @@ impl FieldError {
         Self::new(field, "FieldValueInvalid", format!("Invalid value: {value}: {detail}"))
     }
 
+    /// An update that does not say which version it replaces; the server prints the absent number as it holds it.
+    pub fn unset_version() -> Self {
+        let message = "Invalid value: 0x0: must be specified for an update";
+        Self::new("metadata.resourceVersion", "FieldValueInvalid", message.to_owned())
+    }
+
     /// A value of another JSON type than the schema's.
     pub fn wrong_type(field: impl Into<String>, found: &str, detail: &str) -> Self {
         Self::new(field, "FieldValueTypeInvalid", format!("Invalid value: \"{found}\": {detail}"))

@@ -111,12 +111,17 @@ impl Step {
                 .iter()
                 .filter(|item| {
                     let found = path.iter().try_fold(*item, |value, key| value.get(key));
-                    found.is_some_and(|v| v.as_str().map_or_else(|| v.to_string() == *wanted, |s| s == wanted))
+                    found.is_some_and(|v| text_of(v) == *wanted)
                 })
                 .collect(),
             _ => Vec::new(),
         }
     }
+}
+
+/// A value as a filter compares it.
+fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn closing(text: &str) -> Option<usize> {

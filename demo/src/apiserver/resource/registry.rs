@@ -6,12 +6,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::{BUILTIN, Builtin, Resource, ScalePaths, Shape, View, api_version};
 use crate::apiserver::store::{Field, Storage};
 
+/// Group, version and plural name.
+type Path = (Box<str>, Box<str>, Box<str>);
+
 /// One consistent set of served resources.
 #[derive(Debug, Default, Clone)]
 pub struct Tables {
     /// In the order of discovery.
     pub resources: Vec<Arc<Resource>>,
-    by_path: HashMap<(Box<str>, Box<str>, Box<str>), Arc<Resource>>,
+    by_path: HashMap<Path, Arc<Resource>>,
 }
 
 /// The served resources; replaced whole when a CRD comes or goes.

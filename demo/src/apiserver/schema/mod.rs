@@ -5,6 +5,7 @@
 
 mod compile;
 mod normalize;
+mod quantity;
 mod validate;
 
 use std::collections::HashMap;

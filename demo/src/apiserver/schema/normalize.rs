@@ -2,12 +2,21 @@
 
 use serde_json::Value;
 
+use super::quantity::canonical;
 use super::{Definitions, Findings, Kind, Schema, Step, render};
 
 pub(super) fn walk(definitions: &Definitions, schema: &Schema, value: &mut Value, path: &mut Vec<Step>, findings: &mut Findings) {
     let schema = definitions.resolve(schema);
     match value {
-        Value::Number(number) if schema.kind == Kind::Quantity => *value = number.to_string().into(),
+        Value::Number(number) if schema.kind == Kind::Quantity => {
+            let text = number.to_string();
+            *value = canonical(&text).unwrap_or(text).into();
+        }
+        Value::String(text) if schema.kind == Kind::Quantity => {
+            if let Some(canonical) = canonical(text) {
+                *text = canonical;
+            }
+        }
         Value::Object(map) if matches!(schema.kind, Kind::Object | Kind::Any) => {
             let keys: Vec<String> = map.keys().cloned().collect();
             for key in keys {

@@ -44,6 +44,8 @@ pub struct Object {
     pub fields: Vec<Box<str>>,
     /// UIDs in `metadata.ownerReferences`.
     pub owners: Vec<Box<str>>,
+    /// Whether `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
     /// The whole object, as stored.
     pub json: Bytes,
 }
@@ -70,8 +72,9 @@ impl Object {
         };
         let fields = storage.fields.iter().map(|field| value.pointer(&field.pointer).map_or(field.default.into(), text)).collect();
         let uid = text(&metadata["uid"]);
+        let deleting = metadata["deletionTimestamp"].is_string();
         let json = serde_json::to_vec(&value).expect("a JSON value always serialises").into();
-        Self { storage: storage.clone(), namespace: namespace.into(), name: name.into(), uid, rv, labels, fields, owners, json }
+        Self { storage: storage.clone(), namespace: namespace.into(), name: name.into(), uid, rv, labels, fields, owners, deleting, json }
     }
 
     /// The object parsed; the caller may change it freely.

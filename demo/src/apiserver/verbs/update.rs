@@ -61,7 +61,7 @@ impl Call<'_> {
                 Shape::Custom(_) => true,
             };
             if needed {
-                let error = FieldError::invalid("metadata.resourceVersion", &Value::from(0), "must be specified for an update");
+                let error = FieldError::unset_version();
                 return Err(self.invalid(name, &[error]));
             }
             return Ok(false);
