@@ -235,11 +235,12 @@ fn main() {
         let pods: Vec<Pod> = (0..PODS).map(|i| named(&shapes[i % SHAPES], i)).collect();
         let repeats: Vec<Pod> = (0..PODS / 4).map(|i| named(&shapes[7], 2 * PODS + i)).collect();
         let fast: Vec<Pod> = (0..PODS).map(|i| named(&shapes[i % SHAPES], 3 * PODS + i)).collect();
+        let anywhere: Vec<Pod> = (0..SHAPES).map(|i| named(&Pod { delays: vec![], ..shapes[i].clone() }, 4 * PODS + i)).collect();
         let before = live();
-        for pod in pods.iter().chain(&warm).chain(&repeats).chain(&fast) {
+        for pod in pods.iter().chain(&warm).chain(&repeats).chain(&fast).chain(&anywhere) {
             cluster.apply_pod(pod.clone());
         }
-        println!("{nodes}-nodes/bytes-per-pod {} B", (live() - before) / (pods.len() + warm.len() + repeats.len() + fast.len()) as i64);
+        println!("{nodes}-nodes/bytes-per-pod {} B", (live() - before) / cluster.view().pod_count() as i64);
         let mut planner = Planner::new();
         let (_, rate, _) = run(&mut planner, &mut cluster, &warm, true);
         println!("{nodes}-nodes/first-sight {rate:.0} decisions/s");
@@ -251,5 +252,12 @@ fn main() {
         println!("{nodes}-nodes/distinct-shapes-snapshot-dropped {rate:.0} decisions/s");
         let (_, rate, _) = run(&mut planner, &mut cluster, &repeats, true);
         println!("{nodes}-nodes/cached-repeats {rate:.0} decisions/s");
+        // No bound and no cloud nodes: every node is a candidate and gets every score, which kube-scheduler avoids by sampling.
+        let (_, rate, _) = run(&mut planner, &mut cluster, &anywhere, true);
+        println!("{nodes}-nodes/without-bounds {rate:.0} decisions/s");
+        let (snapshot, start) = (cluster.snapshot(), core_seconds());
+        let far = Pod { requests: Resources { cpu: MilliCpu(1 << 40), ..Resources::default() }, ..pods[0].clone() };
+        let verdicts = planner.place(&snapshot, &far, NOW, Warmth::Warm).nodes.len();
+        println!("{nodes}-nodes/table-of-{verdicts}-reasons {:.2} ms", 1000.0 * (core_seconds() - start));
     }
 }

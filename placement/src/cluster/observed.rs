@@ -22,7 +22,9 @@ impl Cluster {
         }
         let PairChange { before, after } = state.rtt.set(a, b, stat);
         match after {
-            Some(new) if before != after => smallvec![ClusterEvent::RttChanged { a: from.to_owned(), b: to.to_owned(), old: before, new }],
+            Some(new) if before.is_none_or(|old| matters(&old, &new, state.settings.max_age)) => {
+                smallvec![ClusterEvent::RttChanged { a: from.to_owned(), b: to.to_owned(), old: before, new }]
+            }
             _ => Changes::new(),
         }
     }
@@ -60,4 +62,10 @@ impl Cluster {
         all.retain(|_, workloads| !workloads.is_empty());
         before.into_iter().for_each(|ix| self.release_unused(ix));
     }
+}
+
+/// Whether a verdict may differ: other figures, or the same ones after the old had expired. A pair that is merely confirmed is no event.
+fn matters(old: &PairStat, new: &PairStat, max_age: Span) -> bool {
+    let figures = |stat: &PairStat| (stat.p50, stat.p90, stat.kind.admits());
+    figures(old) != figures(new) || new.at.since(old.at) > max_age
 }

@@ -221,3 +221,11 @@ fn only_what_changed_of_a_node_is_told() {
     cluster.delete_node("n3");
     assert_eq!((cluster.view().cloud_count(), cluster.view().node_count(), cluster.view().nodes_by_name().len()), (0, 2, 2));
 }
+
+#[test]
+fn a_pair_that_is_merely_confirmed_is_no_event() {
+    let mut cluster = two_nodes();
+    let mut told = |us, at| cluster.report_rtt("n1", "n2", PairStat::declared(Micros(us), Timestamp(at))).len();
+    assert_eq!((told(500, 1000), told(500, 2000), told(501, 2000), told(501, 902_000), told(501, 1_802_001)), (1, 0, 1, 0, 1));
+    assert!(cluster.report_rtt("n2", "n2", PairStat::declared(Micros(9), Timestamp(1))).is_empty(), "a node is no distance from itself");
+}

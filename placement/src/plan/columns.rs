@@ -74,6 +74,11 @@ impl Columns {
         if self.labels.len() >= COLUMNS {
             self.labels.clear();
         }
+        // Values and classes that no node has any more are not taken out one by one.
+        self.labels.retain(|_, column| column.value_count() <= 2 * self.len + CHUNK);
+        if self.classes.len() > 2 * self.len + CHUNK {
+            *self = Columns { identity: Some(snapshot.identity().clone()), ..Columns::default() };
+        }
         if self.generation == snapshot.static_generation() {
             return;
         }

@@ -21,6 +21,11 @@ impl LabelColumn {
         self.of_node.resize(len, 0);
     }
 
+    /// Distinct values seen so far, on nodes or not any more.
+    pub fn value_count(&self) -> usize {
+        self.values.len()
+    }
+
     pub fn set(&mut self, node: usize, value: Option<&str>) {
         self.of_node[node] = match value {
             None => 0,

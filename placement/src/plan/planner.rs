@@ -24,7 +24,8 @@ impl Planner {
         Planner::default()
     }
 
-    /// The node for a pending pod, without words. The same answer as [`place`](Planner::place), at a hundredth of its price.
+    /// The node for a pending pod, without words. The same answer as [`place`](Planner::place), at a hundredth of its price in a large cluster: ask
+    /// this first, and for the table when nothing fits or somebody wants to know.
     pub fn choose(&mut self, snapshot: &Snapshot, pod: &Pod, now: Timestamp, warm: Warmth) -> Choice {
         let bounds = match resolve(snapshot, pod, warm, &[]) {
             Ok(bounds) => bounds,

@@ -228,3 +228,36 @@ fn an_rtt_update_wakes_only_pods_whose_bound_it_crosses() {
     assert!(!wakes(&mut cluster, "edge-2", "edge-3", 19_000), "within before and after");
     assert!(waiting.wakes(&cluster.forget(&PodKey::new("default", "big"))[0]));
 }
+
+#[test]
+fn price_counts_against_response_time() {
+    let price = Price { label: "example.com/price".into(), weight_us: 1_000 };
+    let check = |near: &str, far: &str, chosen: &str| {
+        let mut cluster = Cluster::new(Settings { price: Some(price.clone()), ..Settings::default() });
+        cluster.apply_node(node("near", 4000, &[("example.com/price", near)]));
+        cluster.apply_node(node("far", 4000, &[("example.com/price", far)]));
+        rtt(&mut cluster, "near", "far", 8_000);
+        let decision = place(&mut cluster, pod("a", 100, &[("near", "25")]));
+        assert_eq!(decision.placed(), Some(chosen), "{near} against {far}");
+    };
+    check("1", "1", "near");
+    check("10", "1", "far");
+    check("8.4", "1", "near");
+    check("dear", "1", "near");
+}
+
+#[test]
+fn demand_draws_the_pods_of_its_workload() {
+    let mut cluster = world();
+    let api = Workload { kind: WorkloadKind::Deployment, name: "api".into() };
+    let replica = |name: &str| of(pod(name, 100, &[("edge-1", "50")]), "api");
+    assert_eq!(place(&mut cluster, replica("a")).placed(), Some("edge-1"));
+    let demand = vec![("edge-1".to_owned(), 1.0), ("edge-3".to_owned(), 9.0)];
+    cluster.set_demand("default", &api, Some(demand), Micros(5_000));
+    let decision = place(&mut cluster, replica("b"));
+    assert_eq!(decision.placed(), Some("edge-3"));
+    let Verdict::Feasible { cost_us, .. } = decision.nodes[3].verdict else { panic!("{decision:?}") };
+    assert_eq!(cost_us, Some((31_200.0 + 5_000.0 + 9.0 * 5_000.0) / 10.0));
+    cluster.set_demand("default", &api, None, Micros(0));
+    assert_eq!(place(&mut cluster, replica("c")).placed(), Some("edge-1"));
+}
