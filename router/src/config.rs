@@ -26,6 +26,8 @@ pub struct Config {
     pub admin_address: SocketAddr,
     /// Threads that serve requests, each with a listener of its own. Absent: one for each core. 0: the program's shared runtime.
     pub workers: Option<u16>,
+    /// Client connections served at once, over all workers; more wait.
+    pub max_connections: u32,
     /// Networks whose clients enter by another node than this one; the longest prefix counts.
     pub client_sites: Vec<ClientSite>,
     /// Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
@@ -76,6 +78,7 @@ impl Default for Config {
             source_address: None,
             admin_address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9446)),
             workers: None,
+            max_connections: 65_536,
             client_sites: Vec::new(),
             trust_forwarded_for: Vec::new(),
             expose_endpoint: true,
@@ -123,6 +126,9 @@ impl Validate for Config {
         if !(8 << 10..=1 << 20).contains(&self.max_header_size.0) {
             problems.wrong("maxHeaderSize", self.max_header_size, "8Ki to 1Mi");
         }
+        if self.max_connections == 0 {
+            problems.wrong("maxConnections", 0, "1 or more");
+        }
         if self.cluster_domain.is_empty() || self.cluster_domain.starts_with('.') {
             problems.wrong("clusterDomain", &self.cluster_domain, "a domain without a leading dot, such as cluster.local");
         }
@@ -149,9 +155,11 @@ impl Config {
 
     pub(crate) fn server(&self) -> ServerSettings {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = self.workers.map_or_else(cores, usize::from);
         ServerSettings {
             address: self.listen_address,
-            workers: self.workers.map_or_else(cores, usize::from),
+            workers,
+            connections: (self.max_connections as usize).div_ceil(workers.max(1)),
             header_timeout: *self.header_timeout,
             header_bytes: usize::try_from(self.max_header_size.0).unwrap_or(usize::MAX),
             drain: *self.drain_timeout,

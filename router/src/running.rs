@@ -21,7 +21,7 @@ use chassis::{
 };
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{mpsc, watch};
@@ -44,25 +44,28 @@ pub struct Running {
     pub shared: Arc<Shared>,
     shutdown: Shutdown,
     drain: Duration,
+    /// What ended the router, when it was not asked to end.
+    failure: Arc<Mutex<Option<Error>>>,
 }
 
 /// Beyond the time to drain, for what ends after it.
 const END: Duration = Duration::from_secs(10);
 
 impl Running {
-    /// Waits until shutdown has been signalled and everything has ended.
-    pub async fn join(self) {
+    /// Waits until shutdown has been signalled and everything has ended. An error is what ended the router by itself.
+    pub async fn join(self) -> Result<(), Error> {
         self.shutdown.signalled().await;
         if let Err(error) = self.shutdown.wait_all(self.drain + END).await {
             tracing::warn!(%error, "not everything ended");
         }
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failure.map_or(Ok(()), Err)
     }
 }
 
 /// Serves until shutdown.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
-    start(config, shutdown).await?.join().await;
-    Ok(())
+    start(config, shutdown).await?.join().await
 }
 
 const USER_AGENT: &str = concat!("edge-router/", env!("CARGO_PKG_VERSION"));
@@ -99,6 +102,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, Error>
             return Err(error.into());
         }
     };
+    let failure = Arc::default();
     tracing::info!(node = config.node_name, address = %listening.address, "requests are served");
 
     let running = Running {
@@ -107,12 +111,14 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, Error>
         shared: Arc::clone(&shared),
         shutdown: shutdown.clone(),
         drain: *config.drain_timeout,
+        failure: Arc::clone(&failure),
     };
     let parts = Parts { config, shared, watches, following };
     let until = shutdown.clone();
     shutdown.spawn(async move {
         if let Err(error) = parts.follow(connection, until.clone()).await {
             tracing::error!("{}", chassis::program::chain(&error));
+            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             until.trigger();
         }
     });

@@ -35,8 +35,9 @@ pub async fn forward(worker: Arc<Worker>, request: Request<Incoming>, peer: Sock
     let method = request.method().clone();
     let resolved = resolve(&worker, &request, peer);
     let load_balancer = resolved.as_ref().ok().map(|resolved| Arc::clone(&resolved.load_balancer));
+    let mut endpoint = None;
     let answer = match resolved {
-        Ok(resolved) => exchange(&worker, resolved, request).await,
+        Ok(resolved) => exchange(&worker, resolved, request, &mut endpoint).await,
         Err(error) => Err(error),
     };
     let response = answer.unwrap_or_else(|error| {
@@ -52,6 +53,7 @@ pub async fn forward(worker: Arc<Worker>, request: Request<Incoming>, peer: Sock
         client = %peer.ip(),
         %method,
         load_balancer = load_balancer.as_ref().map(|lb| lb.name.as_str()),
+        endpoint = endpoint.as_ref().and_then(|endpoint| endpoint.label.to_str().ok()),
         status = response.status().as_u16(),
         took_us = took.as_micros() as u64,
         "request"
@@ -83,7 +85,13 @@ fn resolve(worker: &Worker, request: &Request<Incoming>, peer: SocketAddr) -> Re
     Ok(Resolved { load_balancer: Arc::clone(load_balancer), client, authority })
 }
 
-async fn exchange(worker: &Arc<Worker>, resolved: Resolved, mut request: Request<Incoming>) -> Result<Response<ResponseBody>, ProxyError> {
+/// `endpoint` is the one that was asked last, whatever it answered.
+async fn exchange(
+    worker: &Arc<Worker>,
+    resolved: Resolved,
+    mut request: Request<Incoming>,
+    endpoint: &mut Option<Arc<Endpoint>>,
+) -> Result<Response<ResponseBody>, ProxyError> {
     let Resolved { load_balancer, client, authority } = resolved;
     let client_version = request.version();
     let upgrade = headers::upgrade_of(request.headers(), client_version).filter(|_| load_balancer.transport == Transport::Http1);
@@ -102,6 +110,7 @@ async fn exchange(worker: &Arc<Worker>, resolved: Resolved, mut request: Request
             load_balancer.stats.infeasible();
             ProxyError::Infeasible { why }
         })?;
+        *endpoint = Some(Arc::clone(&selected.endpoint));
         let attempt = Attempt { worker, load_balancer: &load_balancer, upload: upload.as_deref(), selected: &selected };
         match attempt.run(request, tried.len() + 1).await {
             Ok(answered) => return respond(worker, &load_balancer, answered, &selected, client_side, client_version),
@@ -139,6 +148,9 @@ fn prepare(
     match load_balancer.transport {
         Transport::Http1 => {
             head.headers.insert(header::HOST, authority);
+            if head.version == Version::HTTP_2 {
+                headers::join_cookies(&mut head.headers);
+            }
             let connection = match (&upgrade, trailers) {
                 (Some(_), _) => Some("upgrade"),
                 (None, true) => Some("te"),
@@ -202,7 +214,10 @@ impl Attempt<'_> {
             let sent = Instant::now();
             match self.await_response(sender.send(request)).await? {
                 Ok(response) => {
-                    self.learn(&in_flight, sent);
+                    // A failure is often quick, and would make a broken endpoint look fast.
+                    if !response.status().is_server_error() {
+                        self.learn(&in_flight, sent);
+                    }
                     return Ok(Answered { response, sender, in_flight });
                 }
                 Err(mut failed) => {

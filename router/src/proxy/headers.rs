@@ -50,6 +50,16 @@ pub fn upgrade_of(headers: &HeaderMap, version: Version) -> Option<HeaderValue> 
     (!value.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| value.clone())
 }
 
+/// Joins `Cookie` fields into the one that HTTP/1.1 knows; HTTP/2 may have split them (RFC 9113 section 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).into_iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let all: Vec<&[u8]> = [first, second].into_iter().chain(crumbs).map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
 /// Adds `X-Forwarded-For`, `X-Forwarded-Proto` and `Via`. Of a client that is not `trusted` what it claims is dropped.
 pub fn add_forwarded(headers: &mut HeaderMap, client: IpAddr, trusted: bool, version: Version) {
     let mut chain = String::new();
@@ -110,6 +120,13 @@ mod tests {
         assert_eq!(upgrade_of(&both, Version::HTTP_10), None);
         assert_eq!(upgrade_of(&map(&[("upgrade", "websocket")]), Version::HTTP_11), None);
         assert_eq!(upgrade_of(&map(&[("connection", "upgrade"), ("upgrade", "h2c")]), Version::HTTP_11), None);
+    }
+
+    #[test]
+    fn cookies_are_one_field_again() {
+        let mut headers = map(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2"), ("cookie", "c=3")]);
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
     }
 
     fn check_forwarded(claimed: &str, trusted: bool, expected: &str) {

@@ -81,6 +81,8 @@ pub struct Worker {
     /// State of the pickers that no other worker shares.
     pub pickers: crate::select::Pickers,
     tunnels: TaskTracker,
+    /// Asks client connections to end with the request in hand.
+    drain: CancellationToken,
     /// Ends tunnels and connections when draining took too long.
     stop: CancellationToken,
 }
@@ -89,6 +91,20 @@ impl Worker {
     fn new(shared: Arc<Shared>, seed: u64) -> Arc<Worker> {
         let pool = Pool::new(shared.settings.pool.clone());
         let pickers = crate::select::Pickers::new(seed);
-        Arc::new(Worker { shared, pool, pickers, tunnels: TaskTracker::new(), stop: CancellationToken::new() })
+        Arc::new(Worker {
+            shared,
+            pool,
+            pickers,
+            tunnels: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Drops what nobody needs any more.
+    fn sweep(&self) {
+        self.pool.sweep();
+        let table = self.shared.table.load();
+        self.pickers.retain(|id| table.load_balancers.iter().any(|load_balancer| load_balancer.id == id));
     }
 }

@@ -1,19 +1,22 @@
 //! Listening: on the current runtime, or one thread, runtime and listener per core, sharing the port (SO_REUSEPORT).
 
-use super::{Shared, Worker, forward};
+use super::{Shared, Worker, body::ResponseBody, forward};
 use chassis::{
     serve::{self, BindError},
     shutdown::Shutdown,
 };
-use hyper::service::service_fn;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::{Service, service_fn},
 };
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
+    pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -21,6 +24,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 /// Bounds of the listener.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub struct ServerSettings {
     pub address: SocketAddr,
     /// Threads, each with its own runtime and listener. 0: the runtime that starts the server does the work.
     pub workers: usize,
+    /// Client connections that one worker serves at once; more wait in the kernel's queue.
+    pub connections: usize,
     /// Longest wait for the head of a request, idle keep-alive included.
     pub header_timeout: Duration,
     /// Largest head of a request, in bytes.
@@ -112,25 +118,22 @@ fn listen_shared(address: SocketAddr) -> Result<std::net::TcpListener, BindError
 }
 
 async fn serve_worker(worker: Arc<Worker>, listener: TcpListener, settings: ServerSettings, shutdown: Shutdown) {
-    let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
+        let room = connections.len() < settings.connections;
         let accepted = tokio::select! {
             biased;
             () = shutdown.signalled() => break,
-            accepted = listener.accept() => accepted,
             _ = sweep.tick() => {
-                worker.pool.sweep();
+                worker.sweep();
                 continue;
             }
             Some(_) = connections.join_next() => continue,
+            accepted = listener.accept(), if room => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let watcher = graceful.watcher();
-                connections.spawn(serve_connection(Arc::clone(&worker), stream, peer, settings.clone(), watcher));
-            }
+            Ok((stream, peer)) => drop(connections.spawn(serve_connection(Arc::clone(&worker), stream, peer, settings.clone()))),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 // Out of file descriptors, most likely: give those in use time to close.
@@ -139,9 +142,10 @@ async fn serve_worker(worker: Arc<Worker>, listener: TcpListener, settings: Serv
         }
     }
     drop(listener);
+    worker.drain.cancel();
     worker.tunnels.close();
     let drained = async {
-        graceful.shutdown().await;
+        while connections.join_next().await.is_some() {}
         worker.tunnels.wait().await;
     };
     if tokio::time::timeout(settings.drain, drained).await.is_err() {
@@ -154,39 +158,98 @@ async fn serve_worker(worker: Arc<Worker>, listener: TcpListener, settings: Serv
     worker.pool.close().await;
 }
 
-async fn serve_connection(
+async fn serve_connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, settings: ServerSettings) {
+    let _open = Open::new(Arc::clone(&worker.shared));
+    let drain = worker.drain.clone();
+    let opened = async {
+        stream.set_nodelay(true)?;
+        Protocol::of(&stream).await
+    };
+    // A client that says nothing at all has as long as one that begins.
+    let opened = tokio::select! {
+        opened = tokio::time::timeout(settings.header_timeout, opened) => opened,
+        () = drain.cancelled() => return,
+    };
+    let ended = match opened {
+        Err(_elapsed) => return,
+        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Ok(Protocol::Http1)) => serve_http1(worker, stream, peer, &settings, drain).await.map_err(|error| error.to_string()),
+        Ok(Ok(Protocol::Http2)) => serve_http2(worker, stream, peer, &settings, drain).await.map_err(|error| error.to_string()),
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, error, "client connection broken off");
+    }
+}
+
+fn service(
+    worker: Arc<Worker>,
+    peer: SocketAddr,
+) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: Send> {
+    service_fn(move |request| {
+        let answer = forward::forward(Arc::clone(&worker), request, peer);
+        async move { Ok(answer.await) }
+    })
+}
+
+async fn serve_http1(
     worker: Arc<Worker>,
     stream: TcpStream,
     peer: SocketAddr,
-    settings: ServerSettings,
-    watcher: hyper_util::server::graceful::Watcher,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "the client is gone already");
-        return;
+    settings: &ServerSettings,
+    drain: CancellationToken,
+) -> hyper::Result<()> {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(settings.header_timeout);
+    // The buffer holds the head at least; 8 KiB is hyper's own lower bound.
+    builder.max_buf_size(settings.header_bytes.max(8192)).max_header_size(settings.header_bytes);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service(worker, peer)).with_upgrades());
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    let _open = Open::new(Arc::clone(&worker.shared));
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_timeout)
-        // hyper's buffer holds the head at least; 8 KiB is its own lower bound.
-        .max_buf_size(settings.header_bytes.max(8192))
-        .half_close(false);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(settings.header_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(settings.header_timeout)
-        .adaptive_window(true);
-    let service = service_fn(move |request| {
-        let answer = forward::forward(Arc::clone(&worker), request, peer);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
-        tracing::debug!(%peer, %error, "client connection broken off");
+    connection.await
+}
+
+async fn serve_http2(
+    worker: Arc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    settings: &ServerSettings,
+    drain: CancellationToken,
+) -> hyper::Result<()> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).keep_alive_interval(settings.header_timeout).adaptive_window(true);
+    builder.max_header_list_size(u32::try_from(settings.header_bytes).unwrap_or(u32::MAX));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service(worker, peer)));
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+/// What a client speaks, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Protocol {
+    /// Looks at the first bytes without taking them. HTTP/2 with prior knowledge begins with a preface that no HTTP/1 request does.
+    async fn of(stream: &TcpStream) -> io::Result<Protocol> {
+        const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let mut first = [0; PREFACE.len()];
+        loop {
+            let seen = stream.peek(&mut first).await?;
+            match (&first[..seen], PREFACE.starts_with(&first[..seen])) {
+                ([], _) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                (_, false) => return Ok(Protocol::Http1),
+                (first, true) if first.len() == PREFACE.len() => return Ok(Protocol::Http2),
+                // Part of it: bytes that were looked at wake nobody again, so the rest is looked for.
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
     }
 }
 

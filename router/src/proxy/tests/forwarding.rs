@@ -183,3 +183,29 @@ async fn workers_share_the_port() {
     proxy.shutdown.wait_all(LIMIT).await.unwrap();
     assert!(TcpStream::connect(proxy.address).await.is_err(), "the port is closed");
 }
+
+#[tokio::test]
+async fn a_preface_in_pieces_is_http2_all_the_same() {
+    let proxy = Proxy::start(&[says("hello").await], Setup::default()).await;
+    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    for piece in [&b"PRI * HT"[..], b"TP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\x04\0\0\0\0\0"] {
+        stream.write_all(piece).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    // The server's own settings frame: length, then type 4.
+    let mut frame = [0; 4];
+    within(stream.read_exact(&mut frame)).await.unwrap();
+    assert_eq!(frame[3], 4);
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_holds_up_no_shutdown() {
+    let proxy = Proxy::start(&[says("hello").await], Setup::default()).await;
+    let _silent = TcpStream::connect(proxy.address).await.unwrap();
+    until("it is accepted", || proxy.shared.connections.load(Relaxed) == 1).await;
+    let began = std::time::Instant::now();
+    proxy.shutdown.trigger();
+    proxy.shutdown.wait_all(LIMIT).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "it took the whole time to drain");
+}

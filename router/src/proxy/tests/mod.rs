@@ -115,6 +115,7 @@ impl Proxy {
         let server = ServerSettings {
             address: ([127, 0, 0, 1], 0).into(),
             workers: setup.workers,
+            connections: 1000,
             header_timeout: Duration::from_secs(10),
             header_bytes: 16 << 10,
             drain: setup.drain,
