@@ -23,6 +23,7 @@ pub struct State {
 }
 
 /// A change of one of the followed kinds.
+#[expect(clippy::large_enum_variant, reason = "one at a time, from the watch straight into the state: boxes would only cost")]
 pub enum Event {
     LoadBalancer(Change<EdgeLoadBalancer>),
     Service(Change<Service>),

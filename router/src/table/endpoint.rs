@@ -124,9 +124,14 @@ impl RateWindow {
     const COUNT_BITS: u32 = 20;
     const COUNT_MAX: u64 = (1 << Self::COUNT_BITS) - 1;
 
+    /// The second in its 24 bits, which come round after 194 days.
+    fn second(now_ms: u64) -> u64 {
+        (now_ms / 1000) & 0xff_ffff
+    }
+
     /// `(before, now)` as of `second`.
     fn rolled(word: u64, second: u64) -> (u64, u64) {
-        let (before, now) = (word >> Self::COUNT_BITS & Self::COUNT_MAX, word & Self::COUNT_MAX);
+        let (before, now) = ((word >> Self::COUNT_BITS) & Self::COUNT_MAX, word & Self::COUNT_MAX);
         match second.wrapping_sub(word >> (2 * Self::COUNT_BITS)) {
             0 => (before, now),
             1 => (now, 0),
@@ -135,10 +140,10 @@ impl RateWindow {
     }
 
     fn count(&self, now_ms: u64) {
-        let second = now_ms / 1000 & 0xff_ffff;
+        let second = Self::second(now_ms);
         let counted = |word: u64| {
             let (before, now) = Self::rolled(word, second);
-            Some(second << (2 * Self::COUNT_BITS) | before << Self::COUNT_BITS | (now + 1).min(Self::COUNT_MAX))
+            Some((second << (2 * Self::COUNT_BITS)) | (before << Self::COUNT_BITS) | (now + 1).min(Self::COUNT_MAX))
         };
         // Always `Some`, so it cannot fail.
         let _counted = self.0.fetch_update(Relaxed, Relaxed, counted);
@@ -146,7 +151,7 @@ impl RateWindow {
 
     /// What is left of the last second counts by the part of it that is less than a second ago.
     fn per_second(&self, now_ms: u64) -> f64 {
-        let (before, now) = Self::rolled(self.0.load(Relaxed), now_ms / 1000 & 0xff_ffff);
+        let (before, now) = Self::rolled(self.0.load(Relaxed), Self::second(now_ms));
         now as f64 + before as f64 * (1000 - now_ms % 1000) as f64 / 1000.0
     }
 }
