@@ -2,7 +2,7 @@
 
 use super::board::Board;
 use crate::state::{Shared, State};
-use api::protocol::{DemandReport, LoadRow};
+use api::protocol::{DemandReport, DemandRow, LoadRow};
 use placement::cluster::{Labels, Workload};
 use placement::units::{Micros, Span, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -72,9 +72,15 @@ impl DemandBoard {
             return Ok(());
         }
         let (epoch, sequence, at) = (report.epoch, report.sequence, crate::state::now());
-        let pods: BTreeSet<String> = report.load.iter().map(|row| row.pod.clone()).collect();
-        inner.routers.insert(report.node.clone(), Router { epoch, sequence, report, at });
+        let node = report.node.clone();
+        let before = inner.routers.insert(node.clone(), Router { epoch, sequence, report, at });
+        // What a router no longer names is gone, and readers must hear of that too.
+        let reports = || before.iter().chain(inner.routers.get(&node)).map(|router| &router.report);
+        let pods: BTreeSet<&str> = reports().flat_map(|report| &report.load).map(|row| row.pod.as_str()).collect();
+        let asked: BTreeSet<_> =
+            reports().flat_map(|report| &report.demand).map(|row| (row.load_balancer.as_str(), row.site.as_str())).collect();
         board.feed().load(inner.load_of(&pods));
+        board.feed().demand(inner.demand_of(&asked));
         inner.tell(&mut shared.lock());
         Ok(())
     }
@@ -95,11 +101,33 @@ impl DemandBoard {
 }
 
 impl Inner {
-    /// In-flight requests of these pods over all routers.
-    fn load_of(&self, pods: &BTreeSet<String>) -> Vec<LoadRow> {
-        let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
-        for row in self.routers.values().flat_map(|router| &router.report.load).filter(|row| pods.contains(&row.pod)) {
-            *sums.entry(&row.pod).or_default() += row.in_flight;
+    /// Demand on these load balancers from these sites over all routers; 0 where there is none any more.
+    fn demand_of(&self, asked: &BTreeSet<(&str, &str)>) -> Vec<DemandRow> {
+        let none = |&(load_balancer, site): &(&str, &str)| DemandRow {
+            load_balancer: load_balancer.to_owned(),
+            use_case: String::new(),
+            site: site.to_owned(),
+            rate: 0.0,
+            service_us: None,
+        };
+        let mut sums: BTreeMap<(&str, &str), DemandRow> = asked.iter().map(|key| (*key, none(key))).collect();
+        for row in self.routers.values().flat_map(|router| &router.report.demand) {
+            if let Some(sum) = sums.get_mut(&(row.load_balancer.as_str(), row.site.as_str())) {
+                sum.use_case.clone_from(&row.use_case);
+                sum.rate += row.rate;
+                sum.service_us = sum.service_us.max(row.service_us);
+            }
+        }
+        sums.into_values().collect()
+    }
+
+    /// In-flight requests of these pods over all routers; 0 where there are none any more.
+    fn load_of(&self, pods: &BTreeSet<&str>) -> Vec<LoadRow> {
+        let mut sums: BTreeMap<&str, f64> = pods.iter().map(|pod| (*pod, 0.0)).collect();
+        for row in self.routers.values().flat_map(|router| &router.report.load) {
+            if let Some(sum) = sums.get_mut(row.pod.as_str()) {
+                *sum += row.in_flight;
+            }
         }
         sums.into_iter().map(|(pod, in_flight)| LoadRow { pod: pod.to_owned(), in_flight }).collect()
     }
@@ -144,7 +172,6 @@ impl Inner {
 mod tests {
     use super::super::agents;
     use super::*;
-    use api::protocol::DemandRow;
     use placement::cluster::{Pod, PodKey, WorkloadKind};
     use std::sync::Arc;
     use std::time::Duration;
@@ -195,7 +222,9 @@ mod tests {
         demand.take(report("edge-2", 1, 7.0, 2.0), &shared, &board).unwrap();
         demand.take(report("edge-1", 1, 99.0, 9.0), &shared, &board).unwrap();
         assert_eq!(rates(), Some(vec![5.0, 7.0]), "an older report changes nothing");
-        assert_eq!(demand.lock().load_of(&["default/api-1".to_owned()].into())[0].in_flight, 3.0);
+        assert_eq!(demand.lock().load_of(&["default/api-1"].into())[0].in_flight, 3.0);
+        let asked = demand.lock().demand_of(&[("default/api", "edge-1"), ("default/gone", "edge-1")].into());
+        assert_eq!(asked.iter().map(|row| row.rate).collect::<Vec<_>>(), [5.0, 0.0]);
         let wrong = demand.take(report("edge-1", 3, -1.0, 0.0), &shared, &board);
         assert!(matches!(wrong, Err(DemandError::Rate { .. })), "{wrong:?}");
         demand.expire(&shared, Timestamp(u64::MAX));
