@@ -144,11 +144,11 @@ impl Cycle {
 }
 
 async fn drain(cycle: &mut Cycle) {
-    let mut turn = 0;
+    let mut turn: u32 = 0;
     loop {
         if cycle.attempt() {
             turn += 1;
-            if turn % TURN == 0 {
+            if turn.is_multiple_of(TURN) {
                 tokio::task::yield_now().await;
             }
             continue;

@@ -55,6 +55,7 @@ pub struct Running {
     pub topology: SocketAddr,
     /// What it knows, for tests and tools in the same process.
     pub shared: Arc<Shared>,
+    pub board: Arc<Board>,
     acting: Shutdown,
     last: Shutdown,
 }
@@ -109,7 +110,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Option<Running>
     let troubled = board.clone();
     admin.ready_check("topology-source", move || troubled.trouble().map_or(Ok(()), Err));
     let admin_address = admin.bind(config.admin_address, axum::Router::new(), &acting).await?;
-    let started = match parts(&config, &acting, listener, topology, shared.clone(), board, watches, metrics, &admin).await {
+    let started = match parts(&config, &acting, listener, topology, shared.clone(), board.clone(), watches, metrics, &admin).await {
         Ok(started) => started,
         Err(error) => {
             acting.trigger();
@@ -118,7 +119,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Option<Running>
         }
     };
     match started {
-        Some(last) => Ok(Some(Running { admin: admin_address, topology, shared, acting, last })),
+        Some(last) => Ok(Some(Running { admin: admin_address, topology, shared, board, acting, last })),
         None => {
             end(&acting, ACTING).await;
             Ok(None)
@@ -262,7 +263,7 @@ async fn upkeep(shared: Arc<Shared>, board: Arc<Board>, demand: Arc<DemandBoard>
     while shutdown.sleep(FLUSH).await {
         board.flush(now());
         turn += 1;
-        if turn % EXPIRE_EVERY == 0 {
+        if turn.is_multiple_of(EXPIRE_EVERY) {
             demand.expire(&shared, now());
             let mut state = shared.lock();
             let max_age = state.cluster.view().settings().max_age;

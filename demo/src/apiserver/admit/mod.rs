@@ -101,10 +101,7 @@ pub fn validate(call: &Call<'_>, value: &Value, over: Option<(&Value, Part)>) ->
             Some((_, Part::Status)) => "status",
             _ => "",
         };
-        let mut found = call.api.schemas.validate(&custom.schema, value);
-        if found.is_empty() {
-            found = crd::rules::broken(&custom.rules, value, over.map(|(old, _)| old));
-        }
+        let found = call.api.schemas.validate(&custom.schema, value);
         errors.extend(found.into_iter().filter(|e| part.is_empty() || e.field.starts_with(part)));
         return errors;
     }

@@ -1,0 +1,68 @@
+//! What users get wrong: the pod stays Pending, and its condition says what is wrong and what would be right.
+
+use super::cluster::Cluster;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_bounds_keep_the_pod_pending_with_the_reason() {
+    let cluster = Cluster::start().await;
+    let replica = cluster.run(cluster.config()).await;
+    let annotated =
+        |text: &'static str| move |pod: &mut serde_json::Value| pod["metadata"]["annotations"] = json!({"edge-scheduler.io/delay": text});
+    cluster.create("word", "1Gi", &[("delay_edge-1", "abc")], |_| {}).await;
+    cluster.create("seconds", "1Gi", &[("delay_edge-1", "25s")], |_| {}).await;
+    cluster.create("exponent", "1Gi", &[("delay_edge-1", "1e9")], |_| {}).await;
+    cluster.create("empty", "1Gi", &[("delay_edge-1", "")], |_| {}).await;
+    cluster.create("negative", "1Gi", &[], annotated(r#"{"node/edge-1": -3}"#)).await;
+    cluster.create("nan", "1Gi", &[], annotated(r#"{"node/edge-1": "NaN"}"#)).await;
+    cluster.create("broken", "1Gi", &[], annotated(r#"{"node/edge-1": "#)).await;
+    cluster.create("unknown", "1Gi", &[("delay_edge-9", "25")], |_| {}).await;
+    cluster.create("itself", "1Gi", &[("delay_itself", "25")], |_| {}).await;
+    for (pod, parts) in [
+        ("word", ["label delay_edge-1", "\"abc\""]),
+        ("seconds", ["label delay_edge-1", "\"25s\""]),
+        ("exponent", ["label delay_edge-1", "\"1e9\""]),
+        ("empty", ["label delay_edge-1", "\"\""]),
+        ("negative", ["annotation edge-scheduler.io/delay", "-3"]),
+        ("nan", ["annotation edge-scheduler.io/delay", "NaN"]),
+        ("broken", ["annotation edge-scheduler.io/delay", "JSON"]),
+        ("unknown", ["\"edge-9\"", "is no node"]),
+        ("itself", ["\"itself\"", "is the pod itself"]),
+    ] {
+        let told = cluster.until(pod, async || cluster.condition(pod).await.filter(|told| told.0 == "Unschedulable")).await;
+        assert!(parts.iter().all(|part| told.1.contains(part)), "{pod}: {}", told.1);
+        assert_eq!(cluster.node_of(pod).await, None, "{pod} is never placed by ignoring its bound");
+    }
+    // Zero is a bound like any other: on the node itself.
+    cluster.create("zero", "1Gi", &[("delay_edge-3", "0")], |_| {}).await;
+    cluster.check_bound("zero", "edge-3").await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_implemented_is_refused_by_name() {
+    let cluster = Cluster::start().await;
+    let replica = cluster.run(cluster.config()).await;
+    let spread = |pod: &mut serde_json::Value| {
+        pod["spec"]["topologySpreadConstraints"] =
+            json!([{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]);
+    };
+    cluster.create("spread", "1Gi", &[], spread).await;
+    let told = cluster.until("spread waits", async || cluster.condition("spread").await.filter(|told| told.0 == "Unschedulable")).await;
+    assert!(told.1.contains("spec.topologySpreadConstraints"), "{}", told.1);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_and_a_bad_kubeconfig_are_named() {
+    let cluster = Cluster::start().await;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = cluster.config();
+    config.topology.address = taken.local_addr().unwrap();
+    let error = edge_scheduler::start(config, chassis::shutdown::Shutdown::new()).await.err().expect("refused").to_string();
+    assert!(error.contains(&taken.local_addr().unwrap().to_string()) && error.contains("in use"), "{error}");
+    let mut config = cluster.config();
+    config.client.kubeconfig = Some("/nowhere/kubeconfig".into());
+    let error = edge_scheduler::start(config, chassis::shutdown::Shutdown::new()).await.err().expect("refused").to_string();
+    assert!(error.contains("/nowhere/kubeconfig"), "{error}");
+}

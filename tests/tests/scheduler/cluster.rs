@@ -1,0 +1,257 @@
+//! A cluster of four nodes on the embedded API server, with RBAC enforced, and schedulers that run in it as they do anywhere: under their own service
+//! account, over HTTPS.
+
+use chassis::shutdown::Shutdown;
+use chassis::tls::{ClientOptions, JsonClient, TokenSource};
+use edge_demo::apiserver::{Options, Server};
+use edge_scheduler::{Config, Running};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::config::Kubeconfig;
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Bound of every wait: far above what is needed, so that only what never comes fails.
+pub const LIMIT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+/// RTTs in ms; both directions differ between edge-1 and cloud-1.
+pub const MATRIX: &str = "ms,edge-1,edge-2,edge-3,cloud-1\n\
+    edge-1,0,4,20,31\n\
+    edge-2,4,0,18,30\n\
+    edge-3,20,18,0,28\n\
+    cloud-1,31.2,30,28,0\n";
+
+pub struct Cluster {
+    pub server: Server,
+    pub client: Client,
+    pub folder: tempfile::TempDir,
+}
+
+/// One replica of the scheduler.
+pub struct Replica {
+    pub running: Running,
+    pub shutdown: Shutdown,
+}
+
+impl Replica {
+    /// Ends it as SIGTERM does.
+    pub async fn stop(self) {
+        self.shutdown.trigger();
+        self.running.join().await;
+    }
+}
+
+impl Cluster {
+    pub async fn start() -> Cluster {
+        let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter(std::env::var("RUST_LOG").unwrap_or_default()).try_init();
+        let server = Server::start(Options { enforce_rbac: true, ..Options::default() }).await.expect("starts on loopback");
+        let kubeconfig = Kubeconfig::from_yaml(&server.admin_kubeconfig()).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+        let client = Client::try_from(config).unwrap();
+        let cluster = Cluster { server, client, folder: tempfile::tempdir().unwrap() };
+        cluster.install().await;
+        for (name, memory, role) in
+            [("edge-1", "4Gi", "edge"), ("edge-2", "8Gi", "edge"), ("edge-3", "8Gi", "edge"), ("cloud-1", "64Gi", "cloud")]
+        {
+            cluster.add_node(name, memory, role).await;
+        }
+        cluster.write_matrix(MATRIX);
+        cluster
+    }
+
+    /// What `kubectl apply -k configs/` brings: namespace, definitions, accounts and rights.
+    async fn install(&self) {
+        let params = PostParams::default();
+        let namespace: Namespace = from(json!({"metadata": {"name": "edge-system"}}));
+        Api::all(self.client.clone()).create(&params, &namespace).await.unwrap();
+        for definition in api::crd::definitions() {
+            Api::all(self.client.clone()).create(&params, &definition).await.unwrap();
+        }
+        for (_, access) in api::rbac::programs() {
+            Api::namespaced(self.client.clone(), "edge-system").create(&params, &access.service_account).await.unwrap();
+            Api::all(self.client.clone()).create(&params, &access.cluster_role).await.unwrap();
+            Api::all(self.client.clone()).create(&params, &access.cluster_role_binding).await.unwrap();
+            Api::namespaced(self.client.clone(), "edge-system").create(&params, &access.role).await.unwrap();
+            Api::namespaced(self.client.clone(), "edge-system").create(&params, &access.role_binding).await.unwrap();
+        }
+    }
+
+    pub async fn add_node(&self, name: &str, memory: &str, role: &str) {
+        let node: Node = from(json!({
+            "metadata": {"name": name, "labels": {"kubernetes.io/role": role}},
+            "status": {
+                "allocatable": {"cpu": "8", "memory": memory, "pods": "110"},
+                "capacity": {"cpu": "8", "memory": memory, "pods": "110"},
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            },
+        }));
+        Api::all(self.client.clone()).create(&PostParams::default(), &node).await.unwrap();
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": node.status}))).await.unwrap();
+    }
+
+    pub fn matrix(&self) -> PathBuf {
+        self.folder.path().join("matrix.csv")
+    }
+
+    pub fn write_matrix(&self, text: &str) {
+        std::fs::write(self.matrix(), text).unwrap();
+    }
+
+    /// RTTs from the matrix; ports of its own; no waiting for others where a test does not ask for it.
+    pub fn config(&self) -> Config {
+        let path = self.folder.path().join("scheduler.kubeconfig");
+        std::fs::write(&path, self.server.service_account_kubeconfig("edge-system", "edge-scheduler")).unwrap();
+        let mut config = Config::default();
+        config.client.kubeconfig = Some(path);
+        config.client.qps = 0.0;
+        config.admin_address = ([127, 0, 0, 1], 0).into();
+        config.topology.address = ([127, 0, 0, 1], 0).into();
+        config.topology.source = edge_scheduler::config::Source::Files;
+        config.topology.matrix = Some(self.matrix());
+        config.topology.poll_interval = Duration::from_millis(20).into();
+        config.topology.object_interval = Duration::from_millis(300).into();
+        config.leader_election.leader_elect = false;
+        config.queue.initial_backoff = Duration::from_millis(100).into();
+        config.queue.max_backoff = Duration::from_millis(400).into();
+        config
+    }
+
+    pub async fn run(&self, config: Config) -> Replica {
+        let shutdown = Shutdown::new();
+        let running = edge_scheduler::start(config, shutdown.clone()).await.unwrap_or_else(|error| panic!("{error}"));
+        Replica { running: running.expect("not shut down"), shutdown }
+    }
+
+    pub fn pods(&self) -> Api<Pod> {
+        Api::default_namespaced(self.client.clone())
+    }
+
+    /// Creates a pod of ours that asks for `memory`; `change` may make it anything else.
+    pub async fn create(&self, name: &str, memory: &str, labels: &[(&str, &str)], change: impl FnOnce(&mut Value)) {
+        let labels: serde_json::Map<String, Value> = labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        let mut pod = json!({
+            "metadata": {"name": name, "labels": labels},
+            "spec": {
+                "schedulerName": "edge-scheduler",
+                "containers": [{"name": "app", "image": "app", "resources": {"requests": {"memory": memory}}}],
+            },
+        });
+        change(&mut pod);
+        let pod: Pod = from(pod);
+        // Connections may be cut on purpose: what is not there yet is made again.
+        let made = async || match self.pods().create(&PostParams::default(), &pod).await {
+            Ok(_) => Some(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => Some(()),
+            Err(kube::Error::Api(status)) => panic!("{name}: {}", status.message),
+            Err(_) => None,
+        };
+        self.until(&format!("{name} is made"), made).await;
+    }
+
+    pub async fn delete(&self, name: &str) {
+        self.pods().delete(name, &DeleteParams { grace_period_seconds: Some(0), ..Default::default() }).await.unwrap();
+    }
+
+    pub async fn get(&self, name: &str) -> Pod {
+        self.pods().get(name).await.unwrap()
+    }
+
+    pub async fn node_of(&self, name: &str) -> Option<String> {
+        self.get(name).await.spec.unwrap().node_name
+    }
+
+    /// Waits until the pod is bound; the node.
+    pub async fn bound(&self, name: &str) -> String {
+        self.until(&format!("{name} is bound"), async || self.node_of(name).await).await
+    }
+
+    pub async fn check_bound(&self, name: &str, node: &str) {
+        assert_eq!(self.bound(name).await, node, "{name}");
+    }
+
+    /// Waits until the condition PodScheduled is False with this message.
+    pub async fn check_waits(&self, name: &str, message: &str) {
+        let waits = async || {
+            let (reason, found) = self.condition(name).await?;
+            (reason == "Unschedulable" && found == message).then_some(())
+        };
+        if tokio::time::timeout(LIMIT, self.poll(waits)).await.is_err() {
+            panic!("{name}: {:?} is not {message:?}", self.condition(name).await);
+        }
+        assert_eq!(self.node_of(name).await, None, "{name}");
+    }
+
+    /// Reason and message of PodScheduled.
+    pub async fn condition(&self, name: &str) -> Option<(String, String)> {
+        let conditions = self.get(name).await.status?.conditions?;
+        let found = conditions.into_iter().find(|condition| condition.type_ == "PodScheduled")?;
+        Some((found.reason.unwrap_or_default(), found.message.unwrap_or_default()))
+    }
+
+    /// The events about a pod with this reason.
+    pub async fn events(&self, pod: &str, reason: &str) -> Vec<Event> {
+        let events: Api<Event> = Api::default_namespaced(self.client.clone());
+        let all = events.list(&ListParams::default()).await.unwrap();
+        let about = |event: &Event| event.regarding.as_ref().is_some_and(|object| object.name.as_deref() == Some(pod));
+        all.items.into_iter().filter(|event| about(event) && event.reason.as_deref() == Some(reason)).collect()
+    }
+
+    /// Waits for an event; its note.
+    pub async fn note(&self, pod: &str, reason: &str) -> String {
+        self.until(&format!("event {reason} of {pod}"), async || self.events(pod, reason).await.pop()?.note).await
+    }
+
+    /// Polls until there is an answer, up to the limit.
+    pub async fn until<T>(&self, what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
+        tokio::time::timeout(LIMIT, self.poll(probe)).await.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"))
+    }
+
+    async fn poll<T>(&self, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+        loop {
+            if let Some(answer) = probe().await {
+                return answer;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// A client of the topology service as the account's pods have it; `node` binds the token to a node.
+    pub async fn topology_client(&self, account: &str, node: Option<&str>) -> JsonClient {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "edge-system");
+        let bound_object_ref = node.map(|name| BoundObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Node".into()),
+            name: Some(name.into()),
+            ..Default::default()
+        });
+        let spec = TokenRequestSpec {
+            audiences: Some(vec!["edge-topology".into()]),
+            bound_object_ref,
+            expiration_seconds: Some(3600),
+            ..Default::default()
+        };
+        let request = TokenRequest { spec: Some(spec), ..Default::default() };
+        let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
+        let token = answer.status.unwrap().token.unwrap();
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "edge-system");
+        let ca_pem = maps.get("edge-topology-ca").await.unwrap().data.unwrap()["ca.crt"].clone();
+        JsonClient::new(&ClientOptions { ca_pem, ..Default::default() }, Some(TokenSource::fixed(&token)), LIMIT).unwrap()
+    }
+
+    /// Where every bound pod is, by name.
+    pub async fn placements(&self) -> Vec<(String, Option<String>)> {
+        let pods = self.pods().list(&ListParams::default()).await.unwrap();
+        pods.items.into_iter().map(|pod| (pod.name_any(), pod.spec.unwrap().node_name)).collect()
+    }
+}
+
+fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
