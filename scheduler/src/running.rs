@@ -264,7 +264,7 @@ async fn upkeep(shared: Arc<Shared>, board: Arc<Board>, demand: Arc<DemandBoard>
         board.flush(now());
         turn += 1;
         if turn.is_multiple_of(EXPIRE_EVERY) {
-            demand.expire(&shared, now());
+            demand.expire(&shared, &board, now());
             let mut state = shared.lock();
             let max_age = state.cluster.view().settings().max_age;
             state.cluster.expire(now(), max_age);

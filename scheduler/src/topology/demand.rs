@@ -1,6 +1,7 @@
 //! Demand and load as routers report them: summed over routers, passed to the model by workload and to readers by pod.
 
 use super::board::Board;
+use super::feed::Feed;
 use crate::state::{Shared, State};
 use api::protocol::{DemandReport, DemandRow, LoadRow};
 use placement::cluster::{Labels, Workload};
@@ -75,22 +76,19 @@ impl DemandBoard {
         let node = report.node.clone();
         let before = inner.routers.insert(node.clone(), Router { epoch, sequence, report, at });
         // What a router no longer names is gone, and readers must hear of that too.
-        let reports = || before.iter().chain(inner.routers.get(&node)).map(|router| &router.report);
-        let pods: BTreeSet<&str> = reports().flat_map(|report| &report.load).map(|row| row.pod.as_str()).collect();
-        let asked: BTreeSet<_> =
-            reports().flat_map(|report| &report.demand).map(|row| (row.load_balancer.as_str(), row.site.as_str())).collect();
-        board.feed().load(inner.load_of(&pods));
-        board.feed().demand(inner.demand_of(&asked));
+        let reports: Vec<&DemandReport> = before.iter().chain(inner.routers.get(&node)).map(|router| &router.report).collect();
+        inner.announce(&reports, board.feed());
         inner.tell(&mut shared.lock());
         Ok(())
     }
 
     /// Drops routers that have been silent for long.
-    pub fn expire(&self, shared: &Shared, now: Timestamp) {
+    pub fn expire(&self, shared: &Shared, board: &Board, now: Timestamp) {
         let mut inner = self.lock();
-        let before = inner.routers.len();
-        inner.routers.retain(|_, router| now.since(router.at) <= SILENCE);
-        if inner.routers.len() != before {
+        let silent: Vec<Router> = inner.routers.extract_if(|_, router| now.since(router.at) > SILENCE).map(|(_, router)| router).collect();
+        if !silent.is_empty() {
+            let reports: Vec<&DemandReport> = silent.iter().map(|router| &router.report).collect();
+            inner.announce(&reports, board.feed());
             inner.tell(&mut shared.lock());
         }
     }
@@ -101,6 +99,14 @@ impl DemandBoard {
 }
 
 impl Inner {
+    /// Tells readers the sums of everything that these reports name.
+    fn announce(&self, reports: &[&DemandReport], feed: &Feed) {
+        let pods = reports.iter().flat_map(|report| &report.load).map(|row| row.pod.as_str()).collect();
+        let asked = reports.iter().flat_map(|report| &report.demand).map(|row| (row.load_balancer.as_str(), row.site.as_str())).collect();
+        feed.load(self.load_of(&pods));
+        feed.demand(self.demand_of(&asked));
+    }
+
     /// Demand on these load balancers from these sites over all routers; 0 where there is none any more.
     fn demand_of(&self, asked: &BTreeSet<(&str, &str)>) -> Vec<DemandRow> {
         let none = |&(load_balancer, site): &(&str, &str)| DemandRow {
@@ -227,7 +233,7 @@ mod tests {
         assert_eq!(asked.iter().map(|row| row.rate).collect::<Vec<_>>(), [5.0, 0.0]);
         let wrong = demand.take(report("edge-1", 3, -1.0, 0.0), &shared, &board);
         assert!(matches!(wrong, Err(DemandError::Rate { .. })), "{wrong:?}");
-        demand.expire(&shared, Timestamp(u64::MAX));
+        demand.expire(&shared, &board, Timestamp(u64::MAX));
         assert_eq!(rates(), None);
     }
 }
