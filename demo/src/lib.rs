@@ -4,5 +4,6 @@ pub mod apiserver;
 pub mod controllers;
 pub mod kubelet;
 pub mod random;
+pub mod run;
 pub mod wan;
 pub mod world;

@@ -1,0 +1,443 @@
+//! The demo: a world, a cluster, the three programs, requests, and a judgement.
+
+mod args;
+mod checks;
+mod clients;
+mod objects;
+mod programs;
+mod record;
+mod say;
+
+pub use args::{Args, Output, Topology};
+
+use crate::apiserver::{Options, Server};
+use crate::controllers::{self, Controllers};
+use crate::kubelet::{self, Kubelets};
+use crate::wan::{Links, Options as SwitchOptions, Switch};
+use crate::world::{self, Role, World};
+use anyhow::{Context, Result, bail};
+use chassis::shutdown::Shutdown;
+use checks::Check;
+use clients::{Sent, Site};
+use comfy_table::{Table, presets};
+use kube::Client;
+use objects::NAMESPACE;
+use programs::{ECHO_PORT, Programs};
+use record::{PodState, Record};
+use say::Say;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Pods made up for a world that has no manifests of its own.
+const DEFAULT_PODS: usize = 60;
+/// Sites with clients, at most.
+const SITES: usize = 8;
+/// Distance between two requests of a site.
+const REQUEST_GAP: Duration = Duration::from_millis(40);
+/// A stage that has not come to its end by then has failed.
+const MEASURE_LIMIT: Duration = Duration::from_secs(240);
+const SETTLE_LIMIT: Duration = Duration::from_secs(150);
+/// Nothing has changed for so long: what waits will go on waiting.
+const QUIET: Duration = Duration::from_secs(8);
+/// Jitter of the WAN in thousandths of a link's delay.
+const JITTER_PERMILLE: u32 = 10;
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs the demo. `Ok(true)`: every check held.
+pub async fn run(args: Args, shutdown: Shutdown) -> Result<bool> {
+    let say = Say { output: args.output };
+    let begun = Instant::now();
+    let world = Arc::new(args.topology.load(args.seed).context("cannot load the topology")?);
+    let folder = tempfile::tempdir().context("cannot make a temporary folder for kubeconfigs and tokens")?;
+    let server = Server::start(Options { seed: args.seed, enforce_rbac: true, ..Options::default() })
+        .await
+        .context("the API server does not start")?;
+    let record = Record::new(say);
+    let following = tokio::spawn(record.clone().follow(server.subscribe()));
+
+    // What runs ends before the API server does, however the stages came out.
+    let stages = Stages { args: &args, say, world, server: &server, record, folder: folder.path(), shutdown: shutdown.child() };
+    let outcome = tokio::select! {
+        outcome = stages.run(begun) => outcome,
+        () = shutdown.signalled() => Err(anyhow::anyhow!("interrupted")),
+    };
+    stages.shutdown.trigger();
+    if let Err(error) = stages.shutdown.wait_all(END_LIMIT).await {
+        tracing::warn!(%error, "not everything ended in time");
+    }
+    server.shutdown().await;
+    following.abort();
+    outcome
+}
+
+struct Stages<'a> {
+    args: &'a Args,
+    say: Say,
+    world: Arc<World>,
+    server: &'a Server,
+    record: Record,
+    folder: &'a Path,
+    shutdown: Shutdown,
+}
+
+impl Stages<'_> {
+    async fn run(&self, begun: Instant) -> Result<bool> {
+        self.introduce();
+        let client = self.cluster().await?;
+        let switch = self.wan().await?;
+        let settings = kubelet::Settings::default();
+        let _kubelets = Kubelets::start(client.clone(), self.world.clone(), Some(switch.clone()), settings, self.shutdown.child()).await?;
+        Controllers::start(client.clone(), controllers::Settings::default(), &self.shutdown);
+        let programs = Programs {
+            server: self.server,
+            client: client.clone(),
+            world: &self.world,
+            folder: self.folder,
+            shutdown: self.shutdown.clone(),
+        };
+        let service = programs.scheduler(self.args).await?;
+        self.say.tell(format!("edge-scheduler: topology service at https://{service}"));
+        let pingers = programs.pingers(service).await?;
+        self.say.tell(format!("{} edge-pingers measure over the simulated WAN", pingers.len()));
+        self.measure(&pingers).await?;
+
+        self.create(&client).await?;
+        self.settle().await;
+        let sites = self.sites();
+        let routers = programs.routers(&sites, service).await?;
+        let sites: Vec<Site> = sites
+            .iter()
+            .zip(&routers)
+            .map(|(&index, router)| Site { node: self.world.nodes[index].name.clone(), router: router.address })
+            .collect();
+        self.say.tell(format!("{} edge-routers serve at {}", sites.len(), join(sites.iter().map(|s| s.node.as_str()))));
+        let max_rtt_us = self.max_rtt_us();
+        let sent = self.requests(&sites, max_rtt_us).await?;
+
+        let checks = self.judge(&sent, max_rtt_us);
+        self.summary(&checks, &sent, &switch, begun.elapsed());
+        if self.args.stay {
+            self.stay().await?;
+        }
+        Ok(checks.iter().all(|check| check.ok))
+    }
+
+    fn introduce(&self) {
+        let world = &self.world;
+        let count = |role| world.with_role(role).count();
+        let (edges, clouds) = (count(Role::Edge), count(Role::Cloud));
+        self.say.tell(format!("world: {}: {edges} edge and {clouds} cloud nodes, seed {}", world.name, self.args.seed));
+        if self.args.no_delay_filter {
+            self.say.tell("negative control: delay bounds are NOT heeded");
+        }
+        self.say.line(|_| {
+            let nodes: Vec<_> = world
+                .nodes
+                .iter()
+                .map(|n| {
+                    let allocatable = json!({"cpu": format!("{}m", n.allocatable.cpu.0), "memory": n.allocatable.memory.0.to_string(), "pods": n.allocatable.pods.to_string()});
+                    json!({"name": n.name, "role": n.role, "zone": n.zone, "allocatable": allocatable})
+                })
+                .collect();
+            let rtts: Vec<Vec<u32>> = (0..world.len()).map(|a| (0..world.len()).map(|b| world.rtt_us(a, b)).collect()).collect();
+            json!({"event": "world", "seed": self.args.seed, "delayFilter": !self.args.no_delay_filter, "nodes": nodes, "trueRttUs": rtts})
+        });
+    }
+
+    /// Custom resources, rights and namespaces, as `kubectl apply -k configs/` installs them.
+    async fn cluster(&self) -> Result<Client> {
+        let config = kube::Config::from_custom_kubeconfig(
+            serde_saphyr::from_str(&self.server.admin_kubeconfig()).context("the API server's kubeconfig is not one")?,
+            &Default::default(),
+        )
+        .await?;
+        let client = Client::try_from(config)?;
+        for namespace in [NAMESPACE, api::labels::SYSTEM_NAMESPACE] {
+            objects::create(&client, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})).await?;
+        }
+        for object in objects::installed()? {
+            objects::create(&client, object).await?;
+        }
+        self.say.tell(format!("embedded cluster: {}", self.server.url()));
+        Ok(client)
+    }
+
+    async fn wan(&self) -> Result<Arc<Switch>> {
+        let links = Links::new(self.world.len(), self.world.one_way_us.clone(), JITTER_PERMILLE)?;
+        let options = SwitchOptions { echo_port: Some(ECHO_PORT), seed: self.args.seed };
+        Ok(Arc::new(Switch::start(Arc::new(links), options).await?))
+    }
+
+    /// Waits until every pair is measured.
+    async fn measure(&self, pingers: &[edge_pinger::Running]) -> Result<()> {
+        let pairs = self.world.len() * (self.world.len() - 1) / 2;
+        let begun = Instant::now();
+        let mut told = 0;
+        loop {
+            let figures: BTreeMap<(&str, String), u32> = pingers
+                .iter()
+                .flat_map(|p| p.agent.with_row(|row| row.views()).into_iter().map(|view| (p.agent.node.as_str(), view)))
+                .filter_map(|(node, view)| Some(((node, view.peer.clone()), view.p50_us?)))
+                .collect();
+            let measured: BTreeSet<(&str, &str)> =
+                figures.keys().map(|(a, b)| if *a < b.as_str() { (*a, b.as_str()) } else { (b.as_str(), *a) }).collect();
+            let percent = 100 * measured.len() / pairs.max(1);
+            if percent >= told + 10 || measured.len() == pairs {
+                told = percent;
+                self.say.tell(format!("  measured {} of {pairs} pairs ({percent} %)", measured.len()));
+            }
+            if measured.len() == pairs {
+                self.tell_rtts(&figures);
+                return Ok(());
+            }
+            if begun.elapsed() > MEASURE_LIMIT {
+                bail!("only {} of {pairs} pairs were measured within {} s", measured.len(), MEASURE_LIMIT.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    fn tell_rtts(&self, figures: &BTreeMap<(&str, String), u32>) {
+        let mut errors: Vec<i64> = figures
+            .iter()
+            .filter_map(|((a, b), us)| {
+                Some(i64::from(*us) - i64::from(self.world.rtt_us(self.world.index_of(a)?, self.world.index_of(b)?)))
+            })
+            .collect();
+        errors.sort_unstable();
+        let at = |percent: usize| errors.get((errors.len() * percent / 100).min(errors.len().saturating_sub(1))).copied().unwrap_or(0);
+        self.say.tell(format!(
+            "  measured p50 minus true RTT: median {:.2} ms, 95th percentile {:.2} ms",
+            at(50) as f64 / 1e3,
+            at(95) as f64 / 1e3
+        ));
+        self.say.line(|_| json!({"event": "measured", "pairs": figures.len(), "medianErrorUs": at(50), "p95ErrorUs": at(95)}));
+        let Some(first) = self.world.nodes.first() else { return };
+        let mut from_first: Vec<(u32, &str)> = figures
+            .iter()
+            .filter_map(|((a, b), us)| match (*a == first.name, b == &first.name) {
+                (true, _) => Some((*us, b.as_str())),
+                (_, true) => Some((*us, *a)),
+                _ => None,
+            })
+            .collect();
+        from_first.sort_unstable();
+        let shown: Vec<String> = from_first.iter().take(13).map(|(us, node)| format!("{node} {:.1}", f64::from(*us) / 1e3)).collect();
+        self.say.tell(format!("  RTT from {} in ms: {}", first.name, shown.join(", ")));
+    }
+
+    async fn create(&self, client: &Client) -> Result<()> {
+        let pods = self.args.pods.unwrap_or(if self.built_in() { 0 } else { DEFAULT_PODS });
+        let manifests = objects::manifests(&self.world, self.built_in())?;
+        self.say.tell(format!("creating {} objects of demo/manifests and {pods} made-up pods", manifests.len()));
+        for object in manifests {
+            objects::create(client, object).await?;
+        }
+        for pod in world::pods(&self.world, NAMESPACE, pods, self.args.seed) {
+            objects::create(client, serde_json::to_value(&pod)?).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every pod is bound and running or waits for a reason, and nothing has changed for a while.
+    async fn settle(&self) {
+        let begun = Instant::now();
+        let mut changes = self.record.changes();
+        let mut placed = usize::MAX;
+        let mut since = Instant::now();
+        while begun.elapsed() < SETTLE_LIMIT {
+            let pods = self.pods();
+            let open = pods.iter().filter(|p| p.node.is_none() && p.waiting.is_none() || p.node.is_some() && !p.running).count();
+            let bound = pods.iter().filter(|p| p.node.is_some()).count();
+            if bound != placed {
+                (placed, since) = (bound, Instant::now());
+            }
+            let waiting = pods.iter().any(|p| p.node.is_none());
+            // On a busy machine a short RTT needs more samples before its p90 is what it should be.
+            let owed = !self.args.no_delay_filter && pods.iter().any(|p| p.node.is_none() && checks::is_owed(&self.world, p));
+            if !pods.is_empty() && open == 0 && !owed && (!waiting || since.elapsed() > QUIET) {
+                break;
+            }
+            // Retries of waiting pods change nothing that is recorded, so the clock moves this on as well.
+            let _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await;
+        }
+        for pod in self.pods().iter().filter(|p| p.node.is_none()) {
+            let reason = pod.waiting.clone().unwrap_or_default();
+            self.say.line(|at_ms| json!({"event": "waiting", "atMs": at_ms, "pod": pod.key, "reason": reason}));
+        }
+    }
+
+    /// Our pods that exist.
+    fn pods(&self) -> Vec<PodState> {
+        self.record.seen().pods.values().filter(|pod| pod.ours && !pod.gone).cloned().collect()
+    }
+
+    /// Nodes with clients: those that have an endpoint of the video service within its bound, spread over the world.
+    fn sites(&self) -> Vec<usize> {
+        let endpoints = self.endpoints();
+        let max = self.max_rtt_us();
+        // Room for what measuring on a busy machine adds.
+        let room = max / 3 * 2;
+        let near: Vec<usize> = self
+            .world
+            .with_role(Role::Edge)
+            .filter(|&site| endpoints.iter().any(|&e| site == e || self.world.rtt_us(site, e) <= room))
+            .collect();
+        let step = near.len().div_ceil(SITES).max(1);
+        near.into_iter().step_by(step).collect()
+    }
+
+    fn endpoints(&self) -> Vec<usize> {
+        let pods = self.pods();
+        pods.iter()
+            .filter(|pod| pod.labels.get("app").is_some_and(|app| app == "video"))
+            .filter_map(|pod| self.world.index_of(pod.node.as_deref()?))
+            .collect()
+    }
+
+    fn max_rtt_us(&self) -> u32 {
+        objects::max_rtt_us(&self.world, self.built_in())
+    }
+
+    fn built_in(&self) -> bool {
+        self.args.topology == Topology::BuiltIn
+    }
+
+    async fn requests(&self, sites: &[Site], max_rtt_us: u32) -> Result<Vec<Sent>> {
+        if sites.is_empty() {
+            bail!("no site has an endpoint of the video service within its bound");
+        }
+        self.say.tell(format!(
+            "{} requests to video.{NAMESPACE} from {} sites, none farther than {:.1} ms",
+            self.args.requests,
+            sites.len(),
+            f64::from(max_rtt_us) / 1e3
+        ));
+        // A router that has just started knows its endpoints when one request comes through.
+        self.routers_ready(sites).await?;
+        let load_balancer = format!("{NAMESPACE}/video");
+        let mut sent = Vec::new();
+        clients::send(sites, &format!("video.{NAMESPACE}"), self.args.requests, REQUEST_GAP, self.args.seed, |request| {
+            self.say.line(|at_ms| {
+                json!({
+                    "event": "request", "atMs": at_ms, "from": request.from, "loadBalancer": load_balancer, "maxRttUs": max_rtt_us,
+                    "status": request.status, "endpointPod": request.endpoint.as_ref().map(|e| &e.pod),
+                    "endpointNode": request.endpoint.as_ref().map(|e| &e.node),
+                    "latencyUs": request.latency.as_micros() as u64, "error": request.error,
+                })
+            });
+            sent.push(request);
+        })
+        .await;
+        self.tell_requests(&sent);
+        Ok(sent)
+    }
+
+    async fn routers_ready(&self, sites: &[Site]) -> Result<()> {
+        let begun = Instant::now();
+        for site in sites {
+            loop {
+                let mut answer = None;
+                clients::send(std::slice::from_ref(site), &format!("video.{NAMESPACE}"), 1, Duration::ZERO, 0, |sent| answer = Some(sent))
+                    .await;
+                match answer {
+                    Some(sent) if sent.status == 200 => break,
+                    Some(sent) if begun.elapsed() > Duration::from_secs(60) => {
+                        bail!(
+                            "the router on {} does not serve video.{NAMESPACE}: {} {}",
+                            site.node,
+                            sent.status,
+                            sent.error.unwrap_or_default()
+                        )
+                    }
+                    _ => tokio::time::sleep(Duration::from_millis(200)).await,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_requests(&self, sent: &[Sent]) {
+        let mut by_path: BTreeMap<(&str, &str), Vec<Duration>> = BTreeMap::new();
+        let mut failures: BTreeMap<String, usize> = BTreeMap::new();
+        for request in sent {
+            match (&request.endpoint, request.status) {
+                (Some(endpoint), 200) => by_path.entry((&request.from, &endpoint.node)).or_default().push(request.latency),
+                _ => *failures.entry(format!("{} {}", request.status, request.error.clone().unwrap_or_default())).or_default() += 1,
+            }
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(["CLIENTS AT", "SERVED ON", "REQUESTS", "TRUE RTT", "RESPONSE P50", "P95"]);
+        for ((from, to), latencies) in &mut by_path {
+            latencies.sort_unstable();
+            let at = |percent: usize| latencies[(latencies.len() * percent / 100).min(latencies.len() - 1)].as_secs_f64() * 1e3;
+            let rtt = self.world.index_of(from).zip(self.world.index_of(to)).map_or(0, |(a, b)| self.world.rtt_us(a, b));
+            table.add_row([
+                (*from).to_owned(),
+                (*to).to_owned(),
+                latencies.len().to_string(),
+                format!("{:.1} ms", f64::from(rtt) / 1e3),
+                format!("{:.1} ms", at(50)),
+                format!("{:.1} ms", at(95)),
+            ]);
+        }
+        self.say.tell(table.trim_fmt());
+        for (failure, count) in failures {
+            self.say.tell(format!("  {count} requests failed: {failure}"));
+        }
+    }
+
+    fn judge(&self, sent: &[Sent], max_rtt_us: u32) -> Vec<Check> {
+        let pods: Vec<PodState> = self.record.seen().pods.values().cloned().collect();
+        checks::judge(&self.world, &pods, sent, max_rtt_us, self.args.no_delay_filter)
+    }
+
+    fn summary(&self, checks: &[Check], sent: &[Sent], switch: &Switch, took: Duration) {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(["CHECK", "", "FIGURE"]);
+        for check in checks {
+            let mark = if check.ok { "ok" } else { "FAILED" };
+            let figure = if check.figure.fract() == 0.0 { format!("{:.0}", check.figure) } else { format!("{:.1}", check.figure) };
+            table.add_row([check.name.to_owned(), mark.to_owned(), format!("{figure} {}", check.unit)]);
+        }
+        self.say.tell("");
+        self.say.tell(table.trim_fmt());
+        let megabytes = peak_memory_bytes().map_or("unknown".to_owned(), |bytes| format!("{} MB", bytes / 1_000_000));
+        self.say.tell(format!(
+            "{} nodes, {} requests, {:.1} s, peak memory {megabytes}; the WAN delivered on average {:.0} us late",
+            self.world.len(),
+            sent.len(),
+            took.as_secs_f64(),
+            switch.counts().mean_lateness_us()
+        ));
+        self.say.last(json!({"summary": {"checks": checks}}));
+    }
+
+    async fn stay(&self) -> Result<()> {
+        let path = self.folder.join("admin.kubeconfig");
+        std::fs::write(&path, self.server.admin_kubeconfig()).with_context(|| format!("cannot write {}", path.display()))?;
+        self.say.tell(format!(
+            "\nKUBECONFIG={}\nstays up until Ctrl-C; try: kubectl --kubeconfig {} get pods,elb -n {NAMESPACE} -o wide",
+            path.display(),
+            path.display()
+        ));
+        self.shutdown.signalled().await;
+        Ok(())
+    }
+}
+
+fn join<'a>(parts: impl Iterator<Item = &'a str>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// Peak resident memory of this process, all programs included.
+fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+}

@@ -1,0 +1,184 @@
+//! The three programs, started as anywhere: their own entry points, service accounts, HTTPS to the API server, tokens bound to pods.
+
+use super::args::Args;
+use super::objects::{self, system_pod};
+use crate::apiserver::Server;
+use crate::wan::address;
+use crate::world::World;
+use anyhow::{Context, Result};
+use api::labels;
+use api::protocol::{ProbeMethod, TOKEN_AUDIENCE};
+use chassis::client::ClientConfig;
+use chassis::config::Duration as Setting;
+use chassis::shutdown::Shutdown;
+use chassis::topology::TopologyConfig;
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
+use kube::api::{Api, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// UDP port of every agent's echo; the WAN carries this one.
+pub const ECHO_PORT: u16 = 9444;
+/// Probes a second of all agents together: a probe crosses the switch twice, and 12,000 a second keep it below half a core.
+const PROBES_PER_SECOND: f64 = 12_000.0;
+/// Above this many nodes agents are given the service's address instead of looking it up: a watch of each on a loopback API server
+/// shows nothing that 50 do not.
+const DISCOVERY_LIMIT: usize = 50;
+/// Starts under way at once.
+const STARTS: usize = 16;
+
+/// What the programs share.
+pub struct Programs<'a> {
+    pub server: &'a Server,
+    pub client: Client,
+    pub world: &'a World,
+    /// Kubeconfigs, tokens and the CA; removed with the demo.
+    pub folder: &'a Path,
+    pub shutdown: Shutdown,
+}
+
+impl Programs<'_> {
+    fn kubeconfig(&self, account: &str) -> Result<ClientConfig> {
+        let path = self.folder.join(format!("{account}.kubeconfig"));
+        if !path.exists() {
+            let text = self.server.service_account_kubeconfig(labels::SYSTEM_NAMESPACE, account);
+            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(ClientConfig { kubeconfig: Some(path), qps: 0.0, ..ClientConfig::default() })
+    }
+
+    /// edge-scheduler, and the Service by which agents and routers find it. Returns the address of its topology service.
+    pub async fn scheduler(&self, args: &Args) -> Result<SocketAddr> {
+        let mut config = edge_scheduler::Config { client: self.kubeconfig("edge-scheduler")?, ..Default::default() };
+        config.admin_address = loopback();
+        config.placement.delay_filter = !args.no_delay_filter;
+        config.topology.address = loopback();
+        config.topology.server_names = vec!["127.0.0.1".into()];
+        config.topology.probe_interval = Setting::from_secs(1);
+        config.topology.max_probes_per_second = self.probes_per_agent();
+        config.topology.warm_up = Setting::from_secs(300);
+        let running = edge_scheduler::start(config, self.shutdown.child()).await.context("edge-scheduler does not start")?;
+        let running = running.context("shut down before edge-scheduler had started")?;
+        let topology = running.topology;
+        // It gives its lease back after everything else has ended.
+        self.shutdown.spawn(running.join());
+        let port = topology.port();
+        let metadata = json!({"name": labels::TOPOLOGY_SERVICE, "namespace": labels::SYSTEM_NAMESPACE});
+        objects::create(
+            &self.client,
+            json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": metadata,
+                "spec": {"ports": [{"name": "topology", "port": labels::TOPOLOGY_PORT, "targetPort": port}]},
+            }),
+        )
+        .await?;
+        let service = [("kubernetes.io/service-name", labels::TOPOLOGY_SERVICE)];
+        objects::create(&self.client, json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "edge-scheduler-demo", "namespace": labels::SYSTEM_NAMESPACE, "labels": std::collections::BTreeMap::from(service)},
+            "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}}],
+            "ports": [{"name": "topology", "port": port, "protocol": "TCP"}],
+        }))
+        .await?;
+        Ok(topology)
+    }
+
+    fn probes_per_agent(&self) -> f64 {
+        (PROBES_PER_SECOND / self.world.len() as f64).clamp(1.0, 100.0)
+    }
+
+    /// How a program on `node` reaches the topology service.
+    async fn topology(&self, app: &str, node: &str, service: SocketAddr) -> Result<TopologyConfig> {
+        let token_file = self.folder.join(format!("{app}-{node}.token"));
+        self.token(app, node, &token_file).await?;
+        let mut config = TopologyConfig { token_file, ..TopologyConfig::default() };
+        if self.world.len() > DISCOVERY_LIMIT {
+            config.endpoints = vec![format!("https://127.0.0.1:{}", service.port())];
+            config.ca_file = Some(self.authority().await?);
+        }
+        Ok(config)
+    }
+
+    /// The CA that the topology service published, as a file.
+    async fn authority(&self) -> Result<PathBuf> {
+        let path = self.folder.join("topology-ca.crt");
+        if !path.exists() {
+            let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), labels::SYSTEM_NAMESPACE);
+            let map = maps.get(labels::TOPOLOGY_CA_CONFIG_MAP).await.context("the topology service has published no CA")?;
+            let pem = map.data.and_then(|mut data| data.remove(labels::TOPOLOGY_CA_KEY)).context("the CA's ConfigMap is empty")?;
+            std::fs::write(&path, pem).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(path)
+    }
+
+    /// Creates the program's pod on the node and writes a token that is bound to it, as the kubelet projects one.
+    async fn token(&self, app: &str, node: &str, path: &Path) -> Result<()> {
+        objects::create(&self.client, system_pod(app, node)).await?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), labels::SYSTEM_NAMESPACE);
+        let pod = pods.get(&format!("{app}-{node}")).await.with_context(|| format!("the pod of {app} on {node} is gone"))?;
+        let bound =
+            BoundObjectReference { api_version: Some("v1".into()), kind: Some("Pod".into()), name: Some(pod.name_any()), uid: pod.uid() };
+        let spec = TokenRequestSpec {
+            audiences: Some(vec![TOKEN_AUDIENCE.into()]),
+            bound_object_ref: Some(bound),
+            expiration_seconds: Some(86_400),
+            ..TokenRequestSpec::default()
+        };
+        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), labels::SYSTEM_NAMESPACE);
+        let answer = accounts
+            .create_token_request(app, &PostParams::default(), &request)
+            .await
+            .with_context(|| format!("no token for {app} on {node}"))?;
+        let token = answer.status.and_then(|status| status.token).context("the answer to the token request has no token")?;
+        std::fs::write(path, token).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// An edge-pinger on every node.
+    pub async fn pingers(&self, service: SocketAddr) -> Result<Vec<edge_pinger::Running>> {
+        let starts = (0..self.world.len()).map(|index| async move {
+            let node = &self.world.nodes[index].name;
+            let config = edge_pinger::Config {
+                node_name: node.clone(),
+                listen_address: IpAddr::V4(address::private(index)),
+                echo_port: ECHO_PORT,
+                admin_address: loopback(),
+                methods: vec![ProbeMethod::Udp],
+                max_probes_per_second: self.probes_per_agent().ceil() as u32,
+                topology: self.topology("edge-pinger", node, service).await?,
+                client: self.kubeconfig("edge-pinger")?,
+                ..edge_pinger::Config::default()
+            };
+            edge_pinger::start(config, self.shutdown.child()).await.with_context(|| format!("edge-pinger on {node} does not start"))
+        });
+        futures::stream::iter(starts).buffered(STARTS).try_collect().await
+    }
+
+    /// An edge-router on each of these nodes.
+    pub async fn routers(&self, sites: &[usize], service: SocketAddr) -> Result<Vec<edge_router::Running>> {
+        let starts = sites.iter().map(|&index| async move {
+            let node = &self.world.nodes[index].name;
+            let own = IpAddr::V4(address::private(index));
+            let config = edge_router::Config {
+                node_name: node.clone(),
+                listen_address: SocketAddr::new(own, 0),
+                source_address: Some(own),
+                admin_address: loopback(),
+                workers: Some(0),
+                topology: self.topology("edge-router", node, service).await?,
+                client: self.kubeconfig("edge-router")?,
+                ..edge_router::Config::default()
+            };
+            edge_router::start(config, self.shutdown.child()).await.with_context(|| format!("edge-router on {node} does not start"))
+        });
+        futures::stream::iter(starts).buffered(STARTS).try_collect().await
+    }
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
