@@ -4,6 +4,7 @@ use super::clients::Sent;
 use super::record::PodState;
 use crate::world::World;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
@@ -20,7 +21,7 @@ const CONTROL_PERCENT: f64 = 30.0;
 const SERVED_PERCENT: usize = 95;
 
 /// Judges pods and requests by the true RTTs.
-pub fn judge(world: &World, pods: &[PodState], sent: &[Sent], max_rtt_us: u32, negative_control: bool) -> Vec<Check> {
+pub fn judge(world: &World, pods: &[PodState], sent: &[Sent], max_rtt_us: u32, endpoints: &[usize], negative_control: bool) -> Vec<Check> {
     let ours: Vec<&PodState> = pods.iter().filter(|pod| pod.ours && !pod.gone).collect();
     let bound = ours.iter().filter(|pod| pod.node.is_some()).count();
     let owed: Vec<&&PodState> = ours.iter().filter(|pod| pod.node.is_none() && is_owed(world, pod)).collect();
@@ -34,12 +35,15 @@ pub fn judge(world: &World, pods: &[PodState], sent: &[Sent], max_rtt_us: u32, n
         .iter()
         .filter(|request| request.endpoint.as_ref().is_some_and(|e| rtt(request, &e.node).is_none_or(|rtt| rtt > max_rtt_us)))
         .count();
+    let sites: BTreeSet<usize> = sent.iter().filter_map(|request| world.index_of(&request.from)).collect();
+    let excluded =
+        sites.iter().flat_map(|&site| endpoints.iter().map(move |&e| (site, e))).filter(|&(a, b)| world.rtt_us(a, b) > max_rtt_us).count();
     let check = |name, ok, figure: usize, unit| Check { name, ok, figure: figure as f64, unit };
     let mut checks = vec![
         check("pods-bound", bound > 0 && (negative_control || owed.is_empty()), bound, "pods"),
         check("double-bindings", double == 0, double, "pods"),
         check("waiting-with-reason", silent == 0, ours.len() - bound, "pods"),
-        check("requests-served", served > 0 && served * 100 >= sent.len() * SERVED_PERCENT, served, "requests"),
+        check("requests-served", served > 0 && (negative_control || served * 100 >= sent.len() * SERVED_PERCENT), served, "requests"),
     ];
     match negative_control {
         true => {
@@ -49,6 +53,7 @@ pub fn judge(world: &World, pods: &[PodState], sent: &[Sent], max_rtt_us: u32, n
         false => checks.extend([
             check("bounds-violated", violated == 0, violated, "bounds"),
             check("requests-outside-bound", outside == 0, outside, "requests"),
+            check("pairs-excluded-by-bound", excluded > 0, excluded, "pairs"),
         ]),
     }
     checks
@@ -73,10 +78,20 @@ pub fn is_owed(world: &World, pod: &PodState) -> bool {
     let labels = pod.labels.keys().filter(|key| key.starts_with("delay_")).count();
     let bounds: Vec<(usize, u32)> = bounds(world, pod).collect();
     let room = |max_us: u32| max_us.saturating_sub(max_us / 20 + 300);
-    let met = (0..world.len()).any(|node| bounds.iter().all(|&(from, max_us)| from == node || world.rtt_us(from, node) <= room(max_us)));
+    let meets = |node: &usize| bounds.iter().all(|&(from, max_us)| from == *node || world.rtt_us(from, *node) <= room(max_us));
+    let met = (0..world.len()).filter(meets).count();
     let message = pod.waiting.as_deref().unwrap_or_default();
-    let expected = ["Insufficient", "Too many pods", "not supported"].iter().any(|word| message.contains(word));
-    labels == bounds.len() && met && !expected
+    labels == bounds.len() && met > full(message) && !message.contains("not supported")
+}
+
+/// How many nodes lack a resource, by kube-scheduler's message: `0/14 nodes are available: 2 Insufficient memory, …`. A node that lacks several
+/// is counted for each.
+fn full(message: &str) -> usize {
+    let parts = message.split_once(": ").map_or("", |(_, reasons)| reasons).split(", ");
+    let lacking = parts
+        .filter_map(|part| part.split_once(' '))
+        .filter(|(_, reason)| reason.starts_with("Insufficient") || reason.starts_with("Too many pods"));
+    lacking.filter_map(|(count, _)| count.parse::<usize>().ok()).sum()
 }
 
 #[cfg(test)]
@@ -95,8 +110,9 @@ mod tests {
     }
 
     fn check(pods: &[PodState], control: bool, failed: &[&str]) {
-        let checks = judge(&World::built_in(), pods, &[], 0, control);
-        let found: Vec<&str> = checks.iter().filter(|c| !c.ok && c.name != "requests-served").map(|c| c.name).collect();
+        let checks = judge(&World::built_in(), pods, &[], 0, &[], control);
+        let found: Vec<&str> =
+            checks.iter().filter(|c| !c.ok && !["requests-served", "pairs-excluded-by-bound"].contains(&c.name)).map(|c| c.name).collect();
         assert_eq!(found, failed, "{checks:?}");
     }
 
@@ -121,6 +137,14 @@ mod tests {
             &["pods-bound"],
         );
         check(&[near.clone(), pod(("delay_edge-1", "25"), None, Some("0/14 nodes are available: 14 Insufficient memory."))], false, &[]);
+        check(
+            &[
+                near.clone(),
+                pod(("delay_edge-1", "1"), None, Some("0/14 nodes are available: 1 Insufficient memory, 13 RTT from edge-1 above 1 ms.")),
+            ],
+            false,
+            &["pods-bound"],
+        );
         check(&[near.clone(), pod(("delay_edge-99", "25"), None, Some("unknown"))], false, &[]);
         check(&[near, pod(("delay_edge-99", "25"), None, None)], false, &["waiting-with-reason"]);
     }

@@ -393,7 +393,7 @@ impl Stages<'_> {
 
     fn judge(&self, sent: &[Sent], max_rtt_us: u32) -> Vec<Check> {
         let pods: Vec<PodState> = self.record.seen().pods.values().cloned().collect();
-        checks::judge(&self.world, &pods, sent, max_rtt_us, self.args.no_delay_filter)
+        checks::judge(&self.world, &pods, sent, max_rtt_us, &self.endpoints(), self.args.no_delay_filter)
     }
 
     fn summary(&self, checks: &[Check], sent: &[Sent], switch: &Switch, took: Duration) {
