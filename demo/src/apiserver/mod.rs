@@ -5,7 +5,7 @@
 //! (what to do) → `admit` and `schema` (defaults, validation) → `store` (numbered changes, history) → `watch` and
 //! `render` (events and answers in the form asked for). Kinds are rows of `resource::builtin` or come from CRDs.
 //!
-//! Not here: server-side apply (415), CEL rules (kept, not evaluated), webhooks, protobuf, OpenAPI beyond what tells
+//! Not here: server-side apply (415), webhooks, protobuf, OpenAPI beyond what tells
 //! clients that the server validates fields. Roles answer SubjectAccessReviews always, requests only with
 //! [`Options::enforce_rbac`].
 

@@ -107,6 +107,8 @@ async fn the_projects_own_definitions_are_served() {
     };
     let refused = status(post(json!({ "backend": { "service": "web" }, "policy": "odd" })).await);
     assert!(refused.message.contains("spec.policy: Unsupported value: \"odd\": supported values: "), "{}", refused.message);
+    let refused = status(post(json!({ "backend": { "service": "web", "selector": { "app": "web" } } })).await);
+    assert!(refused.message.contains("give either service or selector"), "{}", refused.message);
     let created = post(json!({ "useCase": "cam", "backend": { "service": "web" } })).await.unwrap();
     assert_eq!(created["spec"]["policy"], "balance");
     assert_eq!(balancers.get("front").await.unwrap().spec.backend.service.as_deref(), Some("web"));

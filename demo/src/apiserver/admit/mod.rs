@@ -101,7 +101,10 @@ pub fn validate(call: &Call<'_>, value: &Value, over: Option<(&Value, Part)>) ->
             Some((_, Part::Status)) => "status",
             _ => "",
         };
-        let found = call.api.schemas.validate(&custom.schema, value);
+        let mut found = call.api.schemas.validate(&custom.schema, value);
+        if found.is_empty() {
+            found = crd::rules::broken(&custom.rules, value, over.map(|(old, _)| old));
+        }
         errors.extend(found.into_iter().filter(|e| part.is_empty() || e.field.starts_with(part)));
         return errors;
     }

@@ -1,6 +1,7 @@
 //! CustomResourceDefinitions: from the stored definition to served resources.
 
 mod columns;
+pub mod rules;
 
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub use columns::Column;
 pub struct CustomVersion {
     /// The compiled schema.
     pub schema: Schema,
+    /// `x-kubernetes-validations`, wherever they stand in the schema.
+    pub rules: kube_cel::CompiledSchema,
     /// `additionalPrinterColumns`.
     pub columns: Vec<Column>,
 }
@@ -110,7 +113,9 @@ fn resources(crd: &Value) -> Vec<Resource> {
         .iter()
         .filter(|version| version["served"] == true)
         .filter_map(|version| {
-            let schema = compile(&version["schema"]["openAPIV3Schema"]).ok()?;
+            let source = &version["schema"]["openAPIV3Schema"];
+            let schema = compile(source).ok()?;
+            let rules = kube_cel::compile_schema(source);
             let columns = Column::list(&version["additionalPrinterColumns"]);
             let subresources = &version["subresources"];
             let scale = subresources["scale"].is_object().then(|| ScalePaths {
@@ -135,7 +140,7 @@ fn resources(crd: &Value) -> Vec<Resource> {
                 stored_api_version: api_version(&group, &stored).into(),
                 view: if version["name"] == *stored { View::Stored } else { View::Version },
                 names: NameRule::Subdomain,
-                shape: Shape::Custom(Arc::new(CustomVersion { schema, columns })),
+                shape: Shape::Custom(Arc::new(CustomVersion { schema, rules, columns })),
             })
         })
         .collect()

@@ -1,7 +1,7 @@
 //! Structural schemas: one form for the built-in types and for CustomResourceDefinitions.
 //!
 //! `normalize` prunes what the schema does not know and fills in defaults; `validate` judges the rest.
-//! Rules in CEL (`x-kubernetes-validations`) are kept in the stored CRD but not evaluated.
+//! Rules in CEL are `crd::rules`.
 
 mod compile;
 mod normalize;
