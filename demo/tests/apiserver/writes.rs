@@ -202,3 +202,74 @@ async fn unknown_and_mistyped_fields_are_named() {
     assert_eq!(status(post(json!([1]), "").await).code, 400);
     cluster.server.shutdown().await;
 }
+
+#[tokio::test]
+async fn nonsense_is_refused_and_harms_nothing() {
+    let cluster = Cluster::start().await;
+    let definitions = Api::all(cluster.client.clone());
+    definitions.create(&PostParams::default(), &super::crd::definition()).await.unwrap();
+    cluster.create_pod(super::pod("p")).await;
+    let request = async |method: &str, path: &str, kind: &str, body: &Value| {
+        let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
+        cluster.client.request::<Value>(request.body(body.to_string().into_bytes()).unwrap()).await
+    };
+    let custom = "/apis/example.com/v1/namespaces/default/balancers";
+    let here = "/api/v1/namespaces/default";
+    let targets = [
+        ("v1", "Pod", format!("{here}/pods")),
+        ("v1", "Service", format!("{here}/services")),
+        ("v1", "Secret", format!("{here}/secrets")),
+        ("v1", "Binding", format!("{here}/pods/p/binding")),
+        ("policy/v1", "Eviction", format!("{here}/pods/p/eviction")),
+        ("authentication.k8s.io/v1", "TokenRequest", format!("{here}/serviceaccounts/default/token")),
+        ("authentication.k8s.io/v1", "TokenReview", "/apis/authentication.k8s.io/v1/tokenreviews".to_owned()),
+        ("apps/v1", "Deployment", "/apis/apps/v1/namespaces/default/deployments".to_owned()),
+        ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions".to_owned()),
+        ("example.com/v1", "Balancer", custom.to_owned()),
+    ];
+    for (version, kind, path) in targets {
+        for body in [
+            json!(null),
+            json!([]),
+            json!("x"),
+            json!({ "metadata": 1 }),
+            json!({ "metadata": { "name": 1 } }),
+            json!({ "metadata": { "name": "p", "labels": { "a": 1 } } }),
+            json!({ "metadata": { "name": "p", "labels": [] } }),
+            json!({ "metadata": { "name": "p" }, "spec": "x" }),
+            json!({ "metadata": { "name": "p" }, "spec": [] }),
+            json!({ "metadata": { "name": "p" }, "spec": { "containers": "x", "template": [], "versions": {}, "audiences": 1 } }),
+            json!({ "metadata": { "name": "p" }, "target": 1, "deleteOptions": [], "data": 7 }),
+        ] {
+            let mut body = body;
+            if body.is_object() {
+                body["apiVersion"] = version.into();
+                body["kind"] = kind.into();
+            }
+            match request("POST", &path, "application/json", &body).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) => assert!((400..500).contains(&status.code), "{path} {body}: {status:?}"),
+                Err(error) => panic!("{path} {body}: {error}"),
+            }
+        }
+    }
+    let front = json!({ "apiVersion": "example.com/v1", "kind": "Balancer", "metadata": { "name": "b" }, "spec": { "backend": "x" } });
+    request("POST", custom, "application/json", &front).await.unwrap();
+    for path in [format!("{here}/configmaps/kube-root-ca.crt"), format!("{custom}/b"), format!("{custom}/b/scale")] {
+        for (kind, patch) in [
+            ("application/json-patch+json", json!([{ "op": "replace", "path": "", "value": [] }])),
+            ("application/json-patch+json", json!([{ "op": "replace", "path": "/metadata", "value": 1 }])),
+            ("application/merge-patch+json", json!({ "metadata": [], "spec": [] })),
+            ("application/merge-patch+json", json!({ "metadata": { "labels": "x" }, "spec": "y" })),
+            ("application/strategic-merge-patch+json", json!({ "metadata": "x" })),
+        ] {
+            match request("PATCH", &path, kind, &patch).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) => assert!((400..500).contains(&status.code), "{path} {patch}: {status:?}"),
+                Err(error) => panic!("{path} {patch}: {error}"),
+            }
+        }
+    }
+    assert!(cluster.pods().list(&Default::default()).await.is_ok());
+    cluster.server.shutdown().await;
+}

@@ -15,7 +15,7 @@ pub fn broken(rules: &CompiledSchema, object: &Value, old: Option<&Value>) -> Ve
         .filter(|error| error.kind != ErrorKind::UnsupportedReference)
         .map(|error| {
             let path = error.field_path.trim_start_matches('.');
-            let pointer = format!("/{}", path.replace('.', "/").replace('[', "/").replace(']', ""));
+            let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
             let value = match object.pointer(&pointer) {
                 Some(plain @ (Value::Bool(_) | Value::Number(_) | Value::String(_))) => plain.clone(),
                 Some(other) => type_name(other).into(),

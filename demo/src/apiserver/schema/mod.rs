@@ -124,6 +124,11 @@ impl Definitions {
         self.roots.get(&(builtin.group, builtin.version, builtin.kind)).expect("every row of the table was compiled")
     }
 
+    /// The schema of `metadata`.
+    pub fn metadata(&self) -> &Schema {
+        self.named.get("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").expect("every built-in kind has metadata")
+    }
+
     fn resolve<'a>(&'a self, schema: &'a Schema) -> &'a Schema {
         let mut schema = schema;
         while let Some(name) = &schema.reference {

@@ -11,12 +11,20 @@ use crate::apiserver::status::ApiError;
 pub fn json_object(body: &[u8]) -> Result<Value, ApiError> {
     let value: Value = serde_json::from_slice(body)
         .map_err(|error| ApiError::bad_request(format!("the object provided is unrecognized (must be of type JSON): {error}")))?;
-    if value.is_object() {
-        Ok(value)
-    } else {
-        let message = format!("the object provided must be a JSON object, not {}", type_name(&value));
-        Err(ApiError::bad_request(message))
+    must_be_object(&value, "the object provided")?;
+    for key in ["metadata", "spec", "status"] {
+        if let Some(part) = value.get(key).filter(|part| !part.is_null()) {
+            must_be_object(part, key)?;
+        }
     }
+    Ok(value)
+}
+
+fn must_be_object(value: &Value, what: &str) -> Result<(), ApiError> {
+    if value.is_object() {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!("{what} must be a JSON object, not {}", type_name(value))))
 }
 
 impl Call<'_> {
@@ -54,6 +62,7 @@ impl Call<'_> {
 
     /// Brings a served value into its canonical form, judging unknown fields by the `fieldValidation` parameter.
     pub fn normalize(&self, value: &mut Value) -> Result<(), ApiError> {
+        must_be_object(value, "the object provided")?;
         let schemas = &self.api.schemas;
         let schema = match &self.resource.shape {
             Shape::Builtin(builtin) => schemas.root(builtin),
@@ -76,16 +85,23 @@ impl Call<'_> {
                 _ => self.warnings.borrow_mut().extend(fields),
             }
         }
-        if let Shape::Builtin(_) = self.resource.shape {
-            // The typed server cannot even read a value of the wrong type: 400, not 422.
-            if let Some(error) = schemas.validate(schema, value).first() {
-                return Err(ApiError::bad_request(format!(
-                    "{} in version {:?} cannot be handled as a {}: json: cannot unmarshal field {error}",
-                    self.resource.kind,
-                    self.resource.api_version(),
-                    self.resource.kind,
-                )));
+        // The server cannot even read typed parts of the wrong type: 400, not 422. Of a custom resource only the
+        // metadata are typed.
+        let error = match self.resource.shape {
+            Shape::Builtin(_) => schemas.validate(schema, value).into_iter().next(),
+            Shape::Custom(_) => {
+                let metadata = &mut value["metadata"];
+                schemas.normalize(schemas.metadata(), metadata);
+                schemas.validate(schemas.metadata(), metadata).into_iter().next()
             }
+        };
+        if let Some(error) = error {
+            return Err(ApiError::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: json: cannot unmarshal field {error}",
+                self.resource.kind,
+                self.resource.api_version(),
+                self.resource.kind,
+            )));
         }
         if !value["metadata"].is_object() {
             value["metadata"] = Value::Object(serde_json::Map::new());
