@@ -125,6 +125,7 @@ impl Cycle {
             match &assumed {
                 Ok(changes) => {
                     state.note(changes, now);
+                    state.queue.settled(pod);
                     // A member of a group comes without its table: that is made when somebody asks.
                     if !decision.nodes.is_empty() {
                         state.decisions.keep(decision.clone(), now);

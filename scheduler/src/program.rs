@@ -1,11 +1,10 @@
 //! Flags and subcommands, and what they run.
 
 use crate::config::Config;
-use crate::explain::{Ask, PodArg, ask};
+use crate::explain::{Ask, PodArg, Question, ask};
 use crate::running::{self, Error};
 use chassis::program::{Program, Setting};
 use chassis::shutdown::Shutdown;
-use std::path::PathBuf;
 
 /// Flags of edge-scheduler besides the common ones.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -29,25 +28,17 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Prints why a pod is where it is, or waits: every node with its verdict and figure
-    Explain(ExplainArgs),
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub struct ExplainArgs {
-    #[arg(value_name = "NAMESPACE/POD")]
-    pub pod: PodArg,
-    /// URL of the topology service; without it, its replicas are found in the cluster
-    #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
-    /// Token of audience edge-topology (a file); without it, one is asked for the scheduler's service account
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// CA of the topology service (a file); without it, the published one
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// Prints JSON
-    #[arg(long)]
-    pub json: bool,
+    Explain {
+        #[arg(value_name = "NAMESPACE/POD")]
+        pod: PodArg,
+        #[command(flatten)]
+        how: Ask,
+    },
+    /// Prints the topology at a glance: what is measured, components, detours, sites, delay layers
+    Topology {
+        #[command(flatten)]
+        how: Ask,
+    },
 }
 
 pub struct Scheduler;
@@ -73,13 +64,12 @@ impl Program for Scheduler {
     }
 
     async fn run(args: Args, config: Config, shutdown: Shutdown) -> Result<(), Error> {
-        match args.command {
-            None => running::run(config, shutdown).await,
-            Some(Command::Explain(ExplainArgs { pod, server, token_file, ca_file, json })) => {
-                let question = Ask { pod, server, token_file, ca_file, json };
-                println!("{}", ask(&config, &question, &shutdown).await?.trim_end());
-                Ok(())
-            }
-        }
+        let (question, how) = match args.command {
+            None => return running::run(config, shutdown).await,
+            Some(Command::Explain { pod, how }) => (Question::Explain(pod), how),
+            Some(Command::Topology { how }) => (Question::Summary, how),
+        };
+        println!("{}", ask(&config, &question, &how, &shutdown).await?.trim_end());
+        Ok(())
     }
 }

@@ -14,6 +14,7 @@ use crate::topology::demand::DemandBoard;
 use crate::topology::node_networks;
 use crate::topology::service::{self, Explainer, Service};
 use crate::topology::source::{AgentSource, FileSource, Poll, Source};
+use crate::topology::summary::found_sites;
 use chassis::admin::Admin;
 use chassis::authn::{Authenticator, Authorizer, TOPOLOGY_AUDIENCE, require_access};
 use chassis::client::{self, ConnectError, Connection, Interrupted};
@@ -255,19 +256,29 @@ fn watch(
     shutdown.spawn(intake::services(services, demand.clone()));
 }
 
-/// Sends readers what changed, and forgets what is too old.
+/// Sends readers what changed, finds sites, and forgets what is too old.
 async fn upkeep(shared: Arc<Shared>, board: Arc<Board>, demand: Arc<DemandBoard>, shutdown: Shutdown) {
     const FLUSH: Duration = Duration::from_millis(200);
-    const EXPIRE_EVERY: u32 = 150;
+    /// Every 30 s.
+    const CLEAN_EVERY: u32 = 150;
     let mut turn: u32 = 0;
+    let mut sites_of = None;
     while shutdown.sleep(FLUSH).await {
         board.flush(now());
         turn += 1;
-        if turn.is_multiple_of(EXPIRE_EVERY) {
+        let clean = turn.is_multiple_of(CLEAN_EVERY);
+        if clean {
             demand.expire(&shared, &board, now());
             let mut state = shared.lock();
             let max_age = state.cluster.view().settings().max_age;
             state.cluster.expire(now(), max_age);
+        }
+        if board.is_warm() && (clean || sites_of.is_none()) {
+            let cluster = shared.lock().cluster.snapshot();
+            if sites_of.replace(cluster.generation()) != Some(cluster.generation()) {
+                let found = tokio::task::spawn_blocking(move || found_sites(&cluster, now())).await;
+                board.set_found_sites(found.unwrap_or_default());
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `edge-scheduler explain`: asks the running scheduler.
 
 use crate::config::Config;
-use crate::explain::Explanation;
 use api::labels::{SCHEDULER, TOKEN_AUDIENCE};
 use chassis::client::{self, ConnectError, Connection};
 use chassis::shutdown::Shutdown;
@@ -42,13 +41,36 @@ impl fmt::Display for PodArg {
     }
 }
 
-/// What is asked, of whom, and by which right.
+/// What is asked.
 #[derive(Clone, Debug)]
+pub enum Question {
+    Explain(PodArg),
+    Summary,
+}
+
+impl Question {
+    fn path(&self) -> String {
+        match self {
+            Question::Explain(pod) => format!("/v1/explain/{pod}"),
+            Question::Summary => "/v1/summary".to_owned(),
+        }
+    }
+}
+
+/// Of whom, by which right, and in what form.
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Ask {
-    pub pod: PodArg,
+    /// URL of the topology service; without it, its replicas are found in the cluster
+    #[arg(long, value_name = "URL")]
     pub server: Option<String>,
+    /// Token of audience edge-topology (a file); without it, one is asked for the scheduler's service account
+    #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// CA of the topology service (a file); without it, the published one
+    #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+    /// Prints JSON
+    #[arg(long)]
     pub json: bool,
 }
 
@@ -71,17 +93,17 @@ pub enum AskError {
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The answer as text, from the first replica that gives one.
-pub async fn ask(config: &Config, question: &Ask, shutdown: &Shutdown) -> Result<String, AskError> {
+pub async fn ask(config: &Config, question: &Question, how: &Ask, shutdown: &Shutdown) -> Result<String, AskError> {
     let defaults = TopologyConfig::default();
     let service = TopologyConfig {
-        endpoints: question.server.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
+        endpoints: how.server.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
         namespace: config.namespace.clone(),
-        ca_file: question.ca_file.clone(),
-        token_file: question.token_file.clone().unwrap_or(defaults.token_file.clone()),
+        ca_file: how.ca_file.clone(),
+        token_file: how.token_file.clone().unwrap_or(defaults.token_file.clone()),
         ..defaults
     };
     let mut found = Service::find(&service, &config.client, super::USER_AGENT, shutdown).await?.ok_or(AskError::Interrupted)?;
-    if question.token_file.is_none() {
+    if how.token_file.is_none() {
         let connection = client::connect(&config.client, super::USER_AGENT).await?;
         found = found.with_token(TokenSource::fixed(&request_token(&connection, &config.namespace).await?));
     }
@@ -90,9 +112,9 @@ pub async fn ask(config: &Config, question: &Ask, shutdown: &Shutdown) -> Result
     let replicas = known.ok().and_then(Result::ok).map(|replicas| replicas.clone()).ok_or(AskError::NoReplica)?;
     let mut last = None;
     for base in replicas {
-        let (replica, path) = (found.replica(&base), format!("/v1/explain/{}", question.pod));
-        let answer = match question.json {
-            true => replica.get::<Explanation>(&path).await.map(|found| serde_json::to_string_pretty(&found).unwrap_or_default()),
+        let (replica, path) = (found.replica(&base), question.path());
+        let answer = match how.json {
+            true => replica.get::<serde_json::Value>(&path).await.map(|found| serde_json::to_string_pretty(&found).unwrap_or_default()),
             false => replica.get_text(&path).await,
         };
         match answer {

@@ -4,7 +4,7 @@ mod ask;
 mod decisions;
 mod table;
 
-pub use ask::{Ask, AskError, PodArg, ask};
+pub use ask::{Ask, AskError, PodArg, Question, ask};
 pub use decisions::Decisions;
 pub use table::table;
 

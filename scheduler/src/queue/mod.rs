@@ -208,6 +208,12 @@ impl<E: Event> Queue<E> {
         self.admit(&popped.key, "AttemptCalledOff", now);
     }
 
+    /// The pod has a node and its binding begins: no event matters to it any more, and none needs to be kept for it. If the binding fails it comes back by
+    /// [`Queue::retry`].
+    pub fn settled(&mut self, popped: &Pod) {
+        self.in_flight.end(&popped.uid);
+    }
+
     /// The pod's binding succeeded: nothing here waits for it any more.
     pub fn done(&mut self, popped: &Pod) {
         self.in_flight.end(&popped.uid);

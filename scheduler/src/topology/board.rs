@@ -27,6 +27,8 @@ pub struct Board {
     feed: Feed,
     /// What readers are told of each node.
     entries: Mutex<HashMap<String, NodeEntry>>,
+    /// Sites of nodes without a zone label, as clustering found them.
+    found_sites: Mutex<HashMap<String, String>>,
     /// Generation of the agents' peers.
     peers: watch::Sender<u64>,
     /// Why the source gives nothing at present.
@@ -40,6 +42,7 @@ impl Board {
             agents: Mutex::new(Agents::new(settings, started)),
             feed: Feed::default(),
             entries: Mutex::default(),
+            found_sites: Mutex::default(),
             peers: watch::Sender::new(0),
             trouble: Mutex::default(),
         }
@@ -170,13 +173,29 @@ impl Board {
         self.feed.subscribe(|| self.shared.lock().cluster.snapshot(), |name| self.entry(name), now.0)
     }
 
-    /// What readers are told of a node.
+    /// What readers are told of a node. A label is the operator's word; without one the site is what clustering found.
     pub fn entry(&self, name: &str) -> NodeEntry {
+        let mut entry = self.own_entry(name);
+        if entry.site.is_none() {
+            entry.site = lock(&self.found_sites).get(name).cloned();
+        }
+        entry
+    }
+
+    /// Sites of nodes without a label.
+    pub fn set_found_sites(&self, found: HashMap<String, String>) {
+        let old = std::mem::replace(&mut *lock(&self.found_sites), found.clone());
+        for (node, _) in found.iter().filter(|(node, site)| old.get(*node) != Some(site)) {
+            self.feed.node(node);
+        }
+    }
+
+    fn own_entry(&self, name: &str) -> NodeEntry {
         lock(&self.entries).get(name).cloned().unwrap_or_else(|| NodeEntry { name: name.to_owned(), site: None, devices: None })
     }
 
     fn update_entry(&self, name: &str, change: impl FnOnce(&mut NodeEntry)) {
-        let mut entry = self.entry(name);
+        let mut entry = self.own_entry(name);
         change(&mut entry);
         let same = lock(&self.entries).insert(name.to_owned(), entry.clone()).is_some_and(|old| old == entry);
         if !same {

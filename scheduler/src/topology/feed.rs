@@ -80,6 +80,11 @@ impl Feed {
             return;
         }
         dirty.generation += 1;
+        if self.lines.receiver_count() == 0 {
+            // Nobody follows: who comes is sent a snapshot.
+            *dirty = Dirty { generation: dirty.generation, warm: dirty.warm, ..Dirty::default() };
+            return;
+        }
         // Read after the changes are taken: what comes later is in the next line, and may be in this one too, which does no harm.
         let cluster = cluster();
         let pairs = std::mem::take(&mut dirty.pairs);

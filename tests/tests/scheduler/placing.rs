@@ -1,7 +1,7 @@
 //! Where pods go, what they are told while they wait, and what ends the wait.
 
 use super::cluster::{Cluster, MATRIX};
-use edge_scheduler::explain::{Ask, ask};
+use edge_scheduler::explain::{Ask, Question, ask};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -65,12 +65,7 @@ async fn room_labels_and_nodes_wake_what_waits_for_them() {
     cluster.bound("late").await;
 
     cluster.create("picky", "1Gi", &[], |pod| pod["spec"]["nodeSelector"] = json!({"disk": "ssd"})).await;
-    cluster
-        .check_waits(
-            "picky",
-            "0/5 nodes are available: 5 node(s) didn't match Pod's node affinity/selector.",
-        )
-        .await;
+    cluster.check_waits("picky", "0/5 nodes are available: 5 node(s) didn't match Pod's node affinity/selector.").await;
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(cluster.client.clone());
     let label = Patch::Merge(json!({"metadata": {"labels": {"disk": "ssd"}}}));
     nodes.patch("cloud-1", &PatchParams::default(), &label).await.unwrap();
@@ -137,25 +132,38 @@ async fn a_decision_is_explained_with_figures() {
     let replica = cluster.run(config.clone()).await;
     cluster.create("near", "6Gi", &[("delay_edge-1", "25")], |_| {}).await;
     cluster.check_bound("near", "edge-2").await;
-    let mut question = Ask {
-        pod: "default/near".parse().unwrap(),
-        server: Some(format!("https://{}", replica.running.topology)),
-        token_file: None,
-        ca_file: None,
-        json: false,
-    };
+    let how = Ask { server: Some(format!("https://{}", replica.running.topology)), ..Ask::default() };
     // As whoever may create tokens of the scheduler's account: here, the administrator.
     let mut admin = config;
     let path = cluster.folder.path().join("admin.kubeconfig");
     std::fs::write(&path, cluster.server.admin_kubeconfig()).unwrap();
     admin.client.kubeconfig = Some(path);
-    let table = ask(&admin, &question, &replica.shutdown).await.unwrap();
+    let explain = async |pod: &str| ask(&admin, &Question::Explain(pod.parse().unwrap()), &how, &replica.shutdown).await;
+    let table = explain("default/near").await.unwrap();
     let line = |node: &str| table.lines().find(|line| line.starts_with(node)).unwrap_or_else(|| panic!("{table}")).to_owned();
     assert!(line("cloud-1").contains("rejected") && line("cloud-1").contains("31.2 ms from edge-1, bound 25 ms"), "{table}");
     assert!(line("edge-1").contains("Insufficient memory"), "{table}");
     assert!(line("edge-2").contains("chosen"), "{table}");
-    question.pod = "default/none".parse().unwrap();
-    let error = chassis::program::chain(&ask(&admin, &question, &replica.shutdown).await.unwrap_err());
+    let error = chassis::program::chain(&explain("default/none").await.unwrap_err());
     assert!(error.contains("there is no pod default/none"), "{error}");
+
+    let summary = ask(&admin, &Question::Summary, &how, &replica.shutdown).await.unwrap();
+    assert!(summary.starts_with("warm;") && summary.contains("pairs measured: 6 of 6"), "{summary}");
+    assert!(summary.contains("edge-1 to edge-3: 20 ms") || summary.contains("pairs with a shorter detour"), "{summary}");
+
+    let base = format!("http://{}", replica.running.admin);
+    let plain = chassis::tls::JsonClient::new(&Default::default(), None, super::cluster::LIMIT).unwrap();
+    let metrics = plain.get_text(&format!("{base}/metrics")).await.unwrap();
+    for line in [
+        "scheduler_schedule_attempts_total{result=\"scheduled\",profile=\"edge-scheduler\"} 1",
+        "scheduler_pending_pods{queue=\"unschedulable\"} 0",
+        "scheduler_queue_incoming_pods_total{queue=\"active\",event=\"PodAdd\"} 1",
+        "scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"1\"} 1",
+        "edge_topology_warm{} 1",
+        "edge_topology_pairs{} 6",
+    ] {
+        assert!(metrics.lines().any(|found| found.starts_with(line)), "{line} is not in\n{metrics}");
+    }
+    assert_eq!(plain.get_text(&format!("{base}/readyz")).await.unwrap(), "ok");
     replica.stop().await;
 }

@@ -1,6 +1,6 @@
 //! `GET /v1/explain/{namespace}/{pod}`: why the pod is where it is, or waits.
 
-use super::Service;
+use super::{Service, wants_text};
 use crate::cycle::warmth;
 use crate::explain::{Explanation, table};
 use crate::state::{Shared, now};
@@ -10,7 +10,6 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use chassis::http_error::HttpError;
 use http::HeaderMap;
-use http::header::ACCEPT;
 use placement::cluster::PodKey;
 use placement::plan::Planner;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +51,5 @@ pub async fn explain(
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
     let explanation = service.explainer.explain(&service.shared, &service.board, &PodKey::new(namespace, pod))?;
-    let wants_text = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/plain"));
-    Ok(if wants_text { table(&explanation).into_response() } else { Json(explanation).into_response() })
+    Ok(if wants_text(&headers) { table(&explanation).into_response() } else { Json(explanation).into_response() })
 }

@@ -7,16 +7,18 @@ mod stream;
 pub use explain::Explainer;
 
 use super::board::Board;
-use super::summary::{Summary, summary};
+use super::summary::summary;
 use crate::state::{Shared, now};
 use api::protocol::{DemandReport, Peers, REPORT_LIMIT_BYTES, Report, ReportAck, TopologySnapshot};
 use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use chassis::authn::Identity;
 use chassis::http_error::HttpError;
 use chassis::shutdown::Shutdown;
-use http::StatusCode;
+use http::header::ACCEPT;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,7 +105,14 @@ async fn snapshot(State(service): State<Service>) -> Json<TopologySnapshot> {
     Json(service.board.subscribe(now()).0)
 }
 
-async fn summarise(State(service): State<Service>) -> Json<Summary> {
+async fn summarise(State(service): State<Service>, headers: HeaderMap) -> Result<Response, HttpError> {
     let cluster = service.shared.lock().cluster.snapshot();
-    Json(summary(&service.board, &cluster, now()))
+    let made = tokio::task::spawn_blocking(move || summary(&service.board, &cluster, now())).await;
+    let summary = made.map_err(|error| HttpError::unavailable(format!("the summary could not be made: {error}")))?;
+    Ok(if wants_text(&headers) { summary.to_string().into_response() } else { Json(summary).into_response() })
+}
+
+/// Whether the caller asks for a text for people instead of JSON.
+fn wants_text(headers: &HeaderMap) -> bool {
+    headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/plain"))
 }
