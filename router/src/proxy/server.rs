@@ -62,12 +62,14 @@ pub async fn start(shared: Arc<Shared>, settings: ServerSettings, shutdown: &Shu
         let ended = shutdown.spawn(serve_worker(worker, listener, settings, shutdown.clone()));
         return Ok(Listening { address, ended });
     }
-    let mut address = settings.address;
+    // Sockets that share a port share it with another router's as well, silently; one that does not share finds out whether it is taken.
+    let address = {
+        let alone = serve::bind(settings.address).await?;
+        local_address(&alone, settings.address)?
+    };
     let mut listeners = Vec::new();
     for _ in 0..settings.workers {
         let listener = listen_shared(address)?;
-        // Port 0 takes any free port; the others join the first.
-        address = listener.local_addr().map_err(|source| BindError::Other { address, source })?;
         listeners.push(listener);
     }
     let mut threads = Vec::new();

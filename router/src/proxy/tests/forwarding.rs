@@ -179,6 +179,10 @@ async fn workers_share_the_port() {
     for _ in 0..12 {
         assert_eq!(proxy.get().await.1, "hello");
     }
+    // Only with each other: a second router is told that the port is taken.
+    let taken = ServerSettings { address: proxy.address, workers: 3, ..proxy.server.clone() };
+    let error = start(Arc::clone(&proxy.shared), taken, &proxy.shutdown).await.err().expect("the port is in use");
+    assert!(error.to_string().contains("the port is in use by another process"), "{error}");
     proxy.shutdown.trigger();
     proxy.shutdown.wait_all(LIMIT).await.unwrap();
     assert!(TcpStream::connect(proxy.address).await.is_err(), "the port is closed");

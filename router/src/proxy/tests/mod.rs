@@ -78,6 +78,7 @@ struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
     shutdown: Shutdown,
+    server: ServerSettings,
     backends: Vec<Backend>,
 }
 
@@ -120,8 +121,8 @@ impl Proxy {
             header_bytes: 16 << 10,
             drain: setup.drain,
         };
-        let listening = start(Arc::clone(&shared), server, &shutdown).await.unwrap();
-        Proxy { address: listening.address, shared, shutdown, backends }
+        let listening = start(Arc::clone(&shared), server.clone(), &shutdown).await.unwrap();
+        Proxy { address: listening.address, shared, shutdown, server, backends }
     }
 
     fn in_flight(&self) -> u32 {
