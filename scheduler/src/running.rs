@@ -17,7 +17,7 @@ use crate::topology::source::{AgentSource, FileSource, Poll, Source};
 use crate::topology::summary::found_sites;
 use chassis::admin::Admin;
 use chassis::authn::{Authenticator, Authorizer, TOPOLOGY_AUDIENCE, require_access};
-use chassis::client::{self, ConnectError, Connection, Interrupted};
+use chassis::client::{self, ClientConfig, ConnectError, Connection, Interrupted};
 use chassis::events::{Recorder, RecorderConfig};
 use chassis::lease::{self, Leadership};
 use chassis::serve::{self, BindError, Limits};
@@ -162,7 +162,11 @@ async fn parts(
         true => lease::elect(client::connect(&config.client, USER_AGENT).await?.client, &config.leader_election, &identity, &last),
         false => Leadership::always(),
     };
-    let events = Recorder::start(client.clone(), &config.scheduler_name, &identity, &RecorderConfig::default(), &last);
+    // Connections of their own, so that bindings do not wait behind what is said about them, nor behind questions about callers, which come by the
+    // thousand (the API server's own fairness bounds those).
+    let telling = client::connect(&config.client, USER_AGENT).await?.client;
+    let reviewing = client::connect(&ClientConfig { qps: 0.0, ..config.client.clone() }, USER_AGENT).await?.client;
+    let events = Recorder::start(telling.clone(), &config.scheduler_name, &identity, &RecorderConfig::default(), &last);
     let recorder = events.clone();
     admin.register(move |registry| registry.register_collector(Box::new(recorder)));
 
@@ -173,8 +177,8 @@ async fn parts(
 
     let explainer = Arc::new(Explainer::new(&config.scheduler_name));
     let service = Service { shared: shared.clone(), board: board.clone(), demand, explainer, shutdown: acting.clone() };
-    let authenticator = Authenticator::new(client.clone(), TOPOLOGY_AUDIENCE);
-    let routes = require_access(service::routes(service), &authenticator, &Authorizer::new(client.clone()));
+    let authenticator = Authenticator::new(reviewing.clone(), TOPOLOGY_AUDIENCE);
+    let routes = require_access(service::routes(service), &authenticator, &Authorizer::new(reviewing));
     acting.spawn(serve::serve_tls(listener, serving.server_config()?, routes, Limits::default(), acting.clone()));
     let rotating = acting.clone();
     acting.spawn(async move {
@@ -184,11 +188,11 @@ async fn parts(
     tracing::info!(address = %topology, "topology service open");
 
     let conditions = ConditionWriter::default();
-    acting.spawn(conditions.clone().run(client.clone(), shared.clone(), acting.clone()));
+    acting.spawn(conditions.clone().run(telling.clone(), shared.clone(), acting.clone()));
     let teller = Arc::new(Teller::new(events, conditions, shared.clone()));
     let lease = &config.leader_election;
     let binder = Arc::new(Binder {
-        client: client.clone(),
+        client,
         leadership: leadership.clone(),
         // What the lease leaves between the deadline for acting and another leader, less a tenth.
         patience: Patience { call: (*lease.lease_duration - *lease.renew_deadline).mul_f64(0.9), look: *lease.lease_duration },
@@ -199,7 +203,7 @@ async fn parts(
         shutdown: acting.clone(),
     });
     let writer = node_networks::Writer {
-        client,
+        client: telling,
         shared: shared.clone(),
         board: board.clone(),
         leadership: leadership.clone(),

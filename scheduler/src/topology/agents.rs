@@ -82,16 +82,36 @@ pub struct Agents {
     /// Target of failing probes -> who can't reach it.
     failing: HashMap<String, BTreeSet<String>>,
     generation: u64,
+    /// What agents were told of, and when.
+    published: u64,
+    published_at: Timestamp,
 }
 
 impl Agents {
     pub fn new(settings: Settings, started: Timestamp) -> Agents {
-        Agents { settings, started, nodes: BTreeMap::new(), rows: HashMap::new(), failing: HashMap::new(), generation: 1 }
+        // From the clock, so that an agent does not take a restarted service's peers for those it has.
+        let generation = started.0.max(1);
+        Agents {
+            settings,
+            started,
+            nodes: BTreeMap::new(),
+            rows: HashMap::new(),
+            failing: HashMap::new(),
+            generation,
+            published: generation,
+            published_at: started,
+        }
     }
 
-    /// Grows whenever [`Agents::peers`] would answer differently.
-    pub fn generation(&self) -> u64 {
-        self.generation
+    /// Makes changes of the peers known: the new generation, if there is one. When hundreds of agents join, each change would make all others ask
+    /// again; so there are at most five a second, and fewer the more agents there are to ask (every 2 s at 500).
+    pub fn publish(&mut self, now: Timestamp) -> Option<u64> {
+        let rest = Span((self.nodes.len() as u64 * 4).max(200));
+        if self.published == self.generation || now.since(self.published_at) < rest {
+            return None;
+        }
+        (self.published, self.published_at) = (self.generation, now);
+        Some(self.published)
     }
 
     /// Returns whether the node is new or has other addresses.
@@ -229,7 +249,7 @@ impl Agents {
         };
         Some(Peers {
             node: node.to_owned(),
-            generation: self.generation,
+            generation: self.published,
             interval_ms: self.interval().as_millis() as u64,
             timeout_ms: self.settings.probe_timeout.as_millis() as u64,
             peers,

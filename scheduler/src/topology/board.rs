@@ -54,7 +54,6 @@ impl Board {
         if agents.apply_node(&node.name, facts) && node.addresses.is_empty() {
             tracing::warn!(node = node.name, "the node has no InternalIP: no agent can probe it");
         }
-        self.publish_peers(&agents);
         drop(agents);
         let site = node.labels.get(ZONE_LABEL).cloned();
         self.update_entry(&node.name, |entry| entry.site = site);
@@ -64,7 +63,6 @@ impl Board {
     pub fn delete_node(&self, name: &str) {
         let mut agents = self.agents();
         agents.delete_node(name);
-        self.publish_peers(&agents);
         drop(agents);
         lock(&self.entries).remove(name);
         self.feed.removed(name);
@@ -76,7 +74,6 @@ impl Board {
         let mut agents = self.agents();
         let accepted = agents.accept(report, caller, now)?;
         self.take(&accepted.changes, now);
-        self.publish_peers(&agents);
         let devices = agents.devices(&node).filter(|_| accepted.devices_changed).cloned();
         drop(agents);
         self.refresh_warm(now);
@@ -164,8 +161,11 @@ impl Board {
         &self.feed
     }
 
-    /// Sends readers what changed.
+    /// Tells agents and readers what changed.
     pub fn flush(&self, now: Timestamp) {
+        if let Some(generation) = self.agents().publish(now) {
+            self.peers.send_replace(generation);
+        }
         self.feed.flush(|| self.shared.lock().cluster.snapshot(), |name| self.entry(name), now.0);
     }
 
@@ -210,10 +210,6 @@ impl Board {
         }
         self.shared.change(|state| changes.iter().for_each(|change| state.take_pair(change, now)));
         changes.iter().for_each(|change| self.feed.pair(&change.from, &change.to));
-    }
-
-    fn publish_peers(&self, agents: &Agents) {
-        self.peers.send_if_modified(|published| std::mem::replace(published, agents.generation()) != agents.generation());
     }
 
     fn agents(&self) -> MutexGuard<'_, Agents> {

@@ -116,11 +116,13 @@ fn peers_carry_the_address_once_the_agent_has_reported_and_the_generation_says_s
     let before = agents.peers("a").unwrap();
     assert_eq!((before.peers.len(), before.peers[0].address, before.interval_ms), (1, None, 10_000));
     agents.accept(report("b", 1, 1, true, vec![]), "b", NOW).unwrap();
+    assert_eq!(agents.publish(Timestamp(NOW.0 + 199)), None, "soon enough");
+    assert!(agents.publish(Timestamp(NOW.0 + 200)).is_some());
     let after = agents.peers("a").unwrap();
     assert!(after.generation > before.generation);
     assert_eq!(after.peers[0].address, Some(([10, 0, 0, 1], 7000).into()), "an unspecified address means the node's");
     agents.accept(report("b", 1, 2, false, vec![]), "b", NOW).unwrap();
-    assert_eq!(agents.generation(), after.generation, "nothing new");
+    assert_eq!(agents.publish(Timestamp(NOW.0 + 10_000)), None, "nothing new");
     assert!(agents.peers("x").is_none());
     assert_ne!(agents.peers("a").unwrap().peers[0].probe, agents.peers("b").unwrap().peers[0].probe, "one end probes");
 }
