@@ -345,6 +345,8 @@ impl Stages<'_> {
                     .await;
                 match answer {
                     Some(sent) if sent.status == 200 => break,
+                    // There is an answer, only no endpoint near enough.
+                    Some(sent) if sent.status == 503 && self.args.no_delay_filter => break,
                     Some(sent) if begun.elapsed() > Duration::from_secs(60) => {
                         bail!(
                             "the router on {} does not serve video.{NAMESPACE}: {} {}",

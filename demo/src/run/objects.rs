@@ -13,7 +13,7 @@ const CLASSIC: &str = include_str!("../../manifests/classic.yaml");
 const GROUP: &str = include_str!("../../manifests/group.yaml");
 const VIDEO: &str = include_str!("../../manifests/video.yaml");
 /// `maxRtt` in video.yaml.
-const VIDEO_MAX_RTT_MS: u32 = 15;
+const VIDEO_MAX_RTT_MS: u32 = 10;
 const WAITING: &str = include_str!("../../manifests/waiting.yaml");
 
 /// Reads the documents of a YAML file.
