@@ -2,10 +2,10 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --bin edge-scheduler --bin edge-pinger --bin edge-router
+RUN cargo build --profile dist --locked --bin edge-scheduler --bin edge-pinger --bin edge-router
 
 FROM debian:bookworm-slim
-COPY --from=build /src/target/release/edge-scheduler /src/target/release/edge-pinger /src/target/release/edge-router /usr/local/bin/
+COPY --from=build /src/target/dist/edge-scheduler /src/target/dist/edge-pinger /src/target/dist/edge-router /usr/local/bin/
 # By number, so that runAsNonRoot can be checked.
 USER 65532:65532
 CMD ["edge-scheduler"]
