@@ -154,18 +154,20 @@ async fn parts(
     let names = server_names(config, &connection, topology);
     let serving = ServingCertificate::new(&authority.issue(&names, CERTIFICATE_VALIDITY)?)?;
 
+    // Connections of their own, so that a renewal does not wait behind bindings, nor a binding behind what is said about it or behind questions
+    // about callers, which come by the thousand (the API server's own fairness bounds those).
+    let telling = client::connect(&config.client, USER_AGENT).await?.client;
+    let renewing = client::connect(&config.client, USER_AGENT).await?.client;
+    let reviewing = client::connect(&ClientConfig { qps: 0.0, ..config.client.clone() }, USER_AGENT).await?.client;
+    let tls = serving.server_config()?;
+
     // What acts must have ended before the lease is given back and the last events are written.
     let last = Shutdown::new();
     let identity = lease::identity();
     let leadership = match config.leader_election.leader_elect {
-        // A connection of its own: a renewal must not wait behind bindings in one rate limit.
-        true => lease::elect(client::connect(&config.client, USER_AGENT).await?.client, &config.leader_election, &identity, &last),
+        true => lease::elect(renewing, &config.leader_election, &identity, &last),
         false => Leadership::always(),
     };
-    // Connections of their own, so that bindings do not wait behind what is said about them, nor behind questions about callers, which come by the
-    // thousand (the API server's own fairness bounds those).
-    let telling = client::connect(&config.client, USER_AGENT).await?.client;
-    let reviewing = client::connect(&ClientConfig { qps: 0.0, ..config.client.clone() }, USER_AGENT).await?.client;
     let events = Recorder::start(telling.clone(), &config.scheduler_name, &identity, &RecorderConfig::default(), &last);
     let recorder = events.clone();
     admin.register(move |registry| registry.register_collector(Box::new(recorder)));
@@ -179,7 +181,7 @@ async fn parts(
     let service = Service { shared: shared.clone(), board: board.clone(), demand, explainer, shutdown: acting.clone() };
     let authenticator = Authenticator::new(reviewing.clone(), TOPOLOGY_AUDIENCE);
     let routes = require_access(service::routes(service), &authenticator, &Authorizer::new(reviewing));
-    acting.spawn(serve::serve_tls(listener, serving.server_config()?, routes, Limits::default(), acting.clone()));
+    acting.spawn(serve::serve_tls(listener, tls, routes, Limits::default(), acting.clone()));
     let rotating = acting.clone();
     acting.spawn(async move {
         let renew = || authority.issue(&names, CERTIFICATE_VALIDITY);

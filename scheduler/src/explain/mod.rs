@@ -8,7 +8,7 @@ pub use ask::{Ask, AskError, PodArg, Question, ask};
 pub use decisions::Decisions;
 pub use table::table;
 
-use placement::plan::{Decision, Outcome, ScoreLine, Verdict};
+use placement::plan::{Decision, Outcome, Reason, ScoreLine, Verdict};
 use placement::units::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +84,7 @@ impl Explanation {
                 Verdict::Rejected(reasons) => NodeLine {
                     node,
                     fits: false,
-                    reasons: reasons.iter().map(placement::plan::Reason::detail).collect(),
+                    reasons: reasons.iter().map(Reason::detail).collect(),
                     cost_us: None,
                     in_band: false,
                     scores: Vec::new(),
@@ -106,10 +106,51 @@ impl Explanation {
     }
 }
 
-/// The note of the pod's event: kube-scheduler's sentence, and for a placed pod why this node won.
+/// The note of the pod's event: kube-scheduler's sentence first; then, with live figures, why this node won or what came nearest.
 pub fn event_note(decision: &Decision) -> String {
-    match &decision.outcome {
-        Outcome::Place { because, .. } if !because.is_empty() => format!("{}: {because}", decision.message()),
-        _ => decision.message(),
+    let message = decision.message();
+    match (&decision.outcome, nearest_miss(decision)) {
+        (Outcome::Place { because, .. }, _) if !because.is_empty() => format!("{message}: {because}"),
+        (Outcome::Unschedulable, Some((node, detail))) => format!("{message} Nearest is {node}: {detail}."),
+        _ => message,
+    }
+}
+
+/// Of the nodes that only a bound keeps out, the one with the least RTT.
+fn nearest_miss(decision: &Decision) -> Option<(&str, String)> {
+    let misses = decision.nodes.iter().filter_map(|judged| match &judged.verdict {
+        Verdict::Rejected(reasons) => match reasons.as_slice() {
+            [reason @ Reason::RttAbove { rtt, .. }] => Some((*rtt, judged.node.as_str(), reason)),
+            _ => None,
+        },
+        Verdict::Feasible { .. } => None,
+    });
+    misses.min_by_key(|(rtt, node, _)| (*rtt, *node)).map(|(_, node, reason)| (node, reason.detail()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use placement::cluster::PodKey;
+    use placement::plan::{NodeVerdict, WakeOn};
+    use placement::units::Micros;
+
+    #[test]
+    fn the_event_names_the_nearest_miss_and_the_message_does_not() {
+        let far = |us| Reason::RttAbove { from: "edge-1".into(), via: None, rtt: Micros(us), bound: Micros(1_000) };
+        let full = || Reason::Insufficient { resource: "cpu".into(), requested: 2, used: 0, allocatable: 1 };
+        let verdict = |node: &str, reason| NodeVerdict { node: node.into(), verdict: Verdict::Rejected(vec![reason]) };
+        let decision = Decision {
+            pod: PodKey::new("default", "a"),
+            uid: String::new(),
+            generation: 0,
+            outcome: Outcome::Unschedulable,
+            nodes: vec![verdict("n1", far(9_000)), verdict("n2", far(4_200)), verdict("n3", full())],
+            node_count: 3,
+            wake: WakeOn::default(),
+        };
+        let message = "0/3 nodes are available: 1 Insufficient cpu, 2 RTT from edge-1 above 1 ms.";
+        assert_eq!(decision.message(), message);
+        assert_eq!(event_note(&decision), format!("{message} Nearest is n2: 4.2 ms from edge-1, bound 1 ms."));
     }
 }

@@ -47,17 +47,22 @@ impl Teller {
         self.events.publish(reference(pod), EventType::Normal, "Scheduled", "Binding", event_note(decision));
     }
 
+    /// `message` goes into the condition, `note` into the event. A pod that is gone or being deleted needs no word.
     pub fn failed(&self, pod: &Pod, failure: Failure, message: &str, note: &str) {
-        self.events.publish(reference(pod), EventType::Warning, "FailedScheduling", "Scheduling", note);
         let told = Told { uid: pod.uid.clone(), status: "False".into(), reason: failure.reason().into(), message: message.to_owned() };
         let changed = {
             let mut state = self.shared.lock();
+            let known = state.cluster.view().pod(&pod.key);
+            if known.is_none_or(|view| view.pod.uid != pod.uid || view.pod.terminating) {
+                return;
+            }
             let changed = state.told.get(&pod.key) != Some(&told);
             if changed {
                 state.told.insert(pod.key.clone(), told.clone());
             }
             changed
         };
+        self.events.publish(reference(pod), EventType::Warning, "FailedScheduling", "Scheduling", note);
         if changed {
             self.conditions.write(pod.key.clone(), told);
         }
