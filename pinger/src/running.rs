@@ -171,12 +171,12 @@ async fn keep_links(agent: Arc<Agent>, config: Config, echo: SocketAddr, shutdow
             keep
         });
         for base in wanted {
-            if !links.contains_key(&base) {
+            links.entry(base).or_insert_with_key(|base| {
                 let link = shutdown.child();
-                let replica = service.replica(&base);
+                let replica = service.replica(base);
                 shutdown.spawn(link::run(agent.clone(), replica, Some(advertised), *config.report_interval, link.clone()));
-                links.insert(base, link);
-            }
+                link
+            });
         }
         match shutdown.interrupt(service.replicas.changed()).await {
             Some(Ok(())) => {}
