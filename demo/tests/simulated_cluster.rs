@@ -1,5 +1,7 @@
 //! Kubelets and controllers against the embedded API server, with the WAN between the nodes. The scheduler is played by hand.
 
+#![allow(clippy::unwrap_used)] // Functions beside the tests, which clippy does not know as such.
+
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::Arc;

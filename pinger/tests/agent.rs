@@ -1,5 +1,7 @@
 //! Two agents and a topology service over TLS on loopback: peers in, rows out, deltas after, the whole row on demand.
 
+#![allow(clippy::unwrap_used)] // Functions beside the tests, which clippy does not know as such.
+
 use api::protocol::{AgentPeer, Peers, ProbeMethod, Report, ReportAck};
 use axum::extract::{Query, State};
 use axum::routing::{get, post};
@@ -106,7 +108,7 @@ impl World {
 async fn an_agent_reports_its_peers_whole_and_then_what_changed() {
     let mut world = world().await;
     // The peer starts first, with no peers of its own, so that its echo is known.
-    let config = std::mem::replace(&mut world.config, Config::default());
+    let config = std::mem::take(&mut world.config);
     let peer = {
         let alone = Config { node_name: "b".into(), topology: Default::default(), ..config.clone() };
         let topology = chassis::topology::TopologyConfig { endpoints: vec!["https://127.0.0.1:1".into()], ..config.topology.clone() };

@@ -1,5 +1,7 @@
 //! The layout's invariants: which crate may see which, and what the model must never depend on.
 
+#![allow(clippy::unwrap_used)] // Functions beside the tests, which clippy does not know as such.
+
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,7 @@
 //! The default configuration that configs/ installs is one that each program takes, with the environment that its manifest sets.
 
+#![allow(clippy::unwrap_used)] // Functions beside the tests, which clippy does not know as such.
+
 use chassis::config::{Configuration, Layers};
 use k8s_openapi::api::core::v1::{Container, EnvVar};
 use std::path::{Path, PathBuf};

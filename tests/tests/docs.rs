@@ -1,5 +1,7 @@
 //! The documents say what is true: links lead somewhere, named paths and programs exist, the code map is whole.
 
+#![allow(clippy::unwrap_used)] // Functions beside the tests, which clippy does not know as such.
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! edge-router between an API server with roles enforced, a topology service, clients and endpoints, all on loopback.
 
+#![allow(clippy::unwrap_used)] // Functions beside the tests, which clippy does not know as such.
+
 use api::{
     crd::EdgeLoadBalancer,
     protocol::{DemandReport, PairEntry, StreamEvent, TopologyDelta, TopologySnapshot},

@@ -123,7 +123,7 @@ mod tests {
         check(std::slice::from_ref(&near), false, &[]);
         check(&[near.clone(), far.clone()], false, &["bounds-violated"]);
         check(&[near.clone(), far], true, &[]);
-        check(&[near.clone()], true, &["bounds-violated-share"]);
+        check(std::slice::from_ref(&near), true, &["bounds-violated-share"]);
         let twice = PodState { bindings: vec!["edge-1".into(), "edge-2".into()], ..near };
         check(&[twice], false, &["double-bindings"]);
     }
