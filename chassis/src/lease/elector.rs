@@ -92,6 +92,9 @@ impl Elector {
             match self.attempt().await {
                 Ok(Some(at)) => return Some(at),
                 Ok(None) => {}
+                Err(error) if error.is_conflict() => {
+                    tracing::debug!(lease = self.config.resource_name, "another was quicker to write the lease")
+                }
                 Err(error) => tracing::warn!(lease = self.config.resource_name, error = chain(&error), "cannot acquire the lease"),
             }
             self.publish(LeaderState::Following { leader: self.other_holder() });
@@ -189,6 +192,13 @@ enum CallError {
     TimedOut(Duration),
     #[error("the API server refused")]
     Refused(#[source] Box<kube::Error>),
+}
+
+impl CallError {
+    /// Of several that write one wins, which is what the Lease is for.
+    fn is_conflict(&self) -> bool {
+        matches!(self, CallError::Refused(error) if matches!(&**error, kube::Error::Api(status) if status.code == 409))
+    }
 }
 
 async fn call<T>(limit: Duration, future: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
