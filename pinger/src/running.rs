@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::task::JoinHandle;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -42,23 +43,26 @@ pub struct Running {
     pub admin: SocketAddr,
     pub echo: SocketAddr,
     pub agent: Arc<Agent>,
+    links: JoinHandle<Result<(), Error>>,
     shutdown: Shutdown,
 }
 
 impl Running {
-    /// Waits until shutdown has been signalled and everything has ended.
-    pub async fn join(self) {
+    /// Waits until shutdown has been signalled and everything has ended; an error where the topology service can never be reached as configured.
+    pub async fn join(self) -> Result<(), Error> {
         self.shutdown.signalled().await;
         if let Err(error) = self.shutdown.wait_all(std::time::Duration::from_secs(10)).await {
             tracing::warn!(node = self.agent.node, %error, "not everything ended");
+            return Ok(());
         }
+        // A panic has been counted and told.
+        self.links.await.unwrap_or(Ok(()))
     }
 }
 
 /// Serves until shutdown.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
-    start(config, shutdown).await?.join().await;
-    Ok(())
+    start(config, shutdown).await?.join().await
 }
 
 struct Sockets {
@@ -132,13 +136,14 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, Error>
     let (watcher, until, interval) = (agent.clone(), shutdown.clone(), *config.device_interval);
     shutdown.spawn(async move { watcher.watch_devices(interval, &until).await });
     let (linker, until) = (agent.clone(), shutdown.clone());
-    shutdown.spawn(async move {
-        if let Err(error) = keep_links(linker, config, echo, until.clone()).await {
-            tracing::error!("{}", chassis::program::chain(&error));
+    let links = shutdown.spawn(async move {
+        let ended = keep_links(linker, config, echo, until.clone()).await;
+        if ended.is_err() {
             until.trigger();
         }
+        ended
     });
-    Ok(Running { admin, echo, agent, shutdown })
+    Ok(Running { admin, echo, agent, links, shutdown })
 }
 
 fn spawn_until_shutdown(shutdown: &Shutdown, future: impl Future<Output = ()> + Send + 'static) {

@@ -154,6 +154,17 @@ async fn a_port_in_use_is_named() {
 }
 
 #[tokio::test]
+async fn an_agent_without_a_way_to_the_cluster_fails() {
+    let world = world().await;
+    let mut config = Config { topology: Default::default(), ..world.config.clone() };
+    config.client.kubeconfig = Some("/nowhere/kubeconfig".into());
+    let ended = tokio::time::timeout(LIMIT, edge_pinger::run(config, world.shutdown.child())).await.expect("in time");
+    let error = ended.expect_err("no success").to_string();
+    assert!(error.contains("/nowhere/kubeconfig"), "{error}");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn the_admin_port_answers_as_goldpinger_does() {
     let world = world().await;
     let agent = world.agent("a").await;
