@@ -174,6 +174,13 @@ impl Resource {
         }
         if self.view == View::Events {
             stored = rename(stored, EVENT_FIELDS.iter().map(|(core, events)| (*core, *events)));
+        } else if self.is("events")
+            && let Some(event) = stored.as_object_mut()
+        {
+            // As the real server does: `kubectl get events --sort-by=.lastTimestamp` prints nothing where no event has the field.
+            for field in ["firstTimestamp", "lastTimestamp"] {
+                event.entry(field).or_insert(Value::Null);
+            }
         }
         stored
     }
@@ -241,7 +248,8 @@ mod tests {
                 "involvedObject": { "name": "p" }, "reportingComponent": "c" })
         );
         assert_eq!(events.to_served(stored.clone()), served);
-        assert_eq!(core.to_served(stored.clone()), stored);
+        let core_form = core.to_served(stored.clone());
+        assert_eq!((&core_form["message"], core_form.get("lastTimestamp")), (&json!("n"), Some(&Value::Null)));
         assert_eq!(events.selectable("regarding.name"), Some("involvedObject.name".into()));
         assert_eq!(core.selectable("regarding.name"), None);
     }
