@@ -218,7 +218,7 @@ fn parse<P: Program>(
             .map_err(|_error| Exit::usage(format!("{prefix}_LOG_FORMAT: got {text:?}: expected text or json")))?,
         (None, None) => LogFormat::default(),
     };
-    let filter = log_filter(&level)?;
+    let filter = log_filter(&level).map_err(Exit::usage)?;
 
     if common.print_config
         && let Some(config) = &config
@@ -234,8 +234,9 @@ fn parse<P: Program>(
     }
 }
 
-fn log_filter(level: &str) -> Result<EnvFilter, Exit> {
-    let wrong = || Exit::usage(format!("--log-level: got {level:?}: expected error, warn, info, debug or trace, or info,module=debug"));
+/// What `--log-level` selects; the error says what it takes.
+pub fn log_filter(level: &str) -> Result<EnvFilter, String> {
+    let wrong = || format!("--log-level: got {level:?}: expected error, warn, info, debug or trace, or info,module=debug");
     // A bare word that is no level would pass as the name of a module, and silence everything.
     let bare_ok = level
         .split(',')

@@ -1,14 +1,28 @@
+use chassis::config::EXIT_USAGE;
+use chassis::program::log_filter;
 use chassis::shutdown::{self, Shutdown};
 use clap::Parser;
-use edge_demo::run::{self, Args};
+use edge_demo::run::{self, Args, Ending};
 use std::process::ExitCode;
 
+/// What shells report of a program that SIGINT ended.
+const EXIT_INTERRUPTED: u8 = 130;
+
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let filter = tracing_subscriber::EnvFilter::try_new(format!("{},kube_client=off", args.log_level));
-    let Ok(filter) = filter else {
-        eprintln!("--log-level: got {:?}: expected error, warn, info, debug or trace", args.log_level);
-        return ExitCode::from(chassis::config::EXIT_USAGE);
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help that nobody reads is no failure.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let filter = match log_filter(&args.log_level) {
+        Ok(filter) => filter,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::from(EXIT_USAGE);
+        }
     };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -25,10 +39,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         match run::run(args, shutdown).await {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => {
+            Ok(Ending::Held) => ExitCode::SUCCESS,
+            Ok(Ending::Failed) => {
                 eprintln!("a check did not hold");
                 ExitCode::FAILURE
+            }
+            Ok(Ending::Interrupted) => {
+                eprintln!("interrupted before the checks were made; everything that ran has ended");
+                ExitCode::from(EXIT_INTERRUPTED)
             }
             Err(error) => {
                 eprintln!("edge-demo: {error:#}");

@@ -13,7 +13,7 @@ pub use args::{Args, Output, Topology};
 use crate::apiserver::{Options, Server};
 use crate::controllers::{self, Controllers};
 use crate::kubelet::{self, Kubelets};
-use crate::wan::{Links, Options as SwitchOptions, Switch};
+use crate::wan::{Links, Options as SwitchOptions, Switch, SwitchError};
 use crate::world::{self, Role, World};
 use anyhow::{Context, Result, bail};
 use chassis::shutdown::Shutdown;
@@ -27,7 +27,8 @@ use record::{PodState, Record};
 use say::Say;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,13 +46,30 @@ const QUIET: Duration = Duration::from_secs(8);
 /// Jitter of the WAN in thousandths of a link's delay.
 const JITTER_PERMILLE: u32 = 10;
 const END_LIMIT: Duration = Duration::from_secs(10);
+/// So many demos run on one machine at once.
+const ECHO_PORTS: u16 = 16;
 
-/// Runs the demo. `Ok(true)`: every check held.
-pub async fn run(args: Args, shutdown: Shutdown) -> Result<bool> {
+/// How a demo that could run came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Every check held.
+    Held,
+    /// A check did not hold.
+    Failed,
+    /// Shut down before the checks were made.
+    Interrupted,
+}
+
+/// Runs the demo until its checks are made, or, with `--stay`, until it is shut down. Everything it started has ended when it returns.
+pub async fn run(args: Args, shutdown: Shutdown) -> Result<Ending> {
     let say = Say { output: args.output };
     let begun = Instant::now();
     let world = Arc::new(args.topology.load(args.seed).context("cannot load the topology")?);
     let folder = tempfile::tempdir().context("cannot make a temporary folder for kubeconfigs and tokens")?;
+    if let Some(to) = &args.write_kubeconfig {
+        // Minutes later is late to hear of it.
+        tempfile::tempfile_in(folder_of(to)).with_context(|| format!("cannot write {} (--write-kubeconfig)", to.display()))?;
+    }
     let server = Server::start(Options { seed: args.seed, enforce_rbac: true, ..Options::default() })
         .await
         .context("the API server does not start")?;
@@ -61,9 +79,13 @@ pub async fn run(args: Args, shutdown: Shutdown) -> Result<bool> {
     // What runs ends before the API server does, however the stages came out.
     let stages = Stages { args: &args, say, world, server: &server, record, folder: folder.path(), shutdown: shutdown.child() };
     let outcome = tokio::select! {
+        // First: what stays up until the shutdown has its verdict by then.
+        biased;
         outcome = stages.run(begun) => outcome,
-        () = shutdown.signalled() => Err(anyhow::anyhow!("interrupted")),
+        () = shutdown.signalled() => Ok(Ending::Interrupted),
     };
+    // What is cut short fails in many ways; none of them is news.
+    let outcome = if shutdown.is_signalled() { outcome.or(Ok(Ending::Interrupted)) } else { outcome };
     stages.shutdown.trigger();
     if let Err(error) = stages.shutdown.wait_all(END_LIMIT).await {
         tracing::warn!(%error, "not everything ended in time");
@@ -84,10 +106,10 @@ struct Stages<'a> {
 }
 
 impl Stages<'_> {
-    async fn run(&self, begun: Instant) -> Result<bool> {
+    async fn run(&self, begun: Instant) -> Result<Ending> {
         self.introduce();
         let client = self.cluster().await?;
-        let switch = self.wan().await?;
+        let (switch, echo_port) = self.wan().await?;
         let settings = kubelet::Settings::default();
         let _kubelets = Kubelets::start(client.clone(), self.world.clone(), Some(switch.clone()), settings, self.shutdown.child()).await?;
         Controllers::start(client.clone(), controllers::Settings::default(), &self.shutdown);
@@ -96,6 +118,7 @@ impl Stages<'_> {
             client: client.clone(),
             world: &self.world,
             folder: self.folder,
+            echo_port,
             shutdown: self.shutdown.clone(),
         };
         let service = programs.scheduler(self.args).await?;
@@ -120,9 +143,9 @@ impl Stages<'_> {
         let checks = self.judge(&sent, max_rtt_us);
         self.summary(&checks, &sent, &switch, begun.elapsed());
         if self.args.stay {
-            self.stay().await?;
+            self.stay(&sites).await?;
         }
-        Ok(checks.iter().all(|check| check.ok))
+        Ok(if checks.iter().all(|check| check.ok) { Ending::Held } else { Ending::Failed })
     }
 
     fn introduce(&self) {
@@ -165,10 +188,20 @@ impl Stages<'_> {
         Ok(client)
     }
 
-    async fn wan(&self) -> Result<Arc<Switch>> {
-        let links = Links::new(self.world.len(), self.world.one_way_us.clone(), JITTER_PERMILLE)?;
-        let options = SwitchOptions { echo_port: Some(ECHO_PORT), seed: self.args.seed };
-        Ok(Arc::new(Switch::start(Arc::new(links), options).await?))
+    /// The WAN, and the port that it carries the agents' echo on: the usual one unless another demo has it.
+    async fn wan(&self) -> Result<(Arc<Switch>, u16)> {
+        let links = Arc::new(Links::new(self.world.len(), self.world.one_way_us.clone(), JITTER_PERMILLE)?);
+        let mut port = ECHO_PORT;
+        loop {
+            let options = SwitchOptions { echo_port: Some(port), seed: self.args.seed };
+            match Switch::start(links.clone(), options).await {
+                Ok(switch) => return Ok((Arc::new(switch), port)),
+                Err(SwitchError::Bind { source, .. }) if source.kind() == ErrorKind::AddrInUse && port + 1 < ECHO_PORT + ECHO_PORTS => {
+                    port += 1
+                }
+                Err(error) => return Err(error).context("the simulated network does not start; do other demos run on this machine?"),
+            }
+        }
     }
 
     /// Waits until every pair is measured.
@@ -420,16 +453,46 @@ impl Stages<'_> {
         self.say.last(json!({"summary": {"checks": checks}}));
     }
 
-    async fn stay(&self) -> Result<()> {
+    async fn stay(&self, sites: &[Site]) -> Result<()> {
         let path = self.folder.join("admin.kubeconfig");
         std::fs::write(&path, self.server.admin_kubeconfig()).with_context(|| format!("cannot write {}", path.display()))?;
-        self.say.tell(format!(
-            "\nKUBECONFIG={}\nstays up until Ctrl-C; try: kubectl --kubeconfig {} get pods,elb -n {NAMESPACE} -o wide",
-            path.display(),
-            path.display()
-        ));
+        let copy = self.args.write_kubeconfig.as_ref().map(|to| Removed::copy(&path, to)).transpose()?;
+        let path = copy.as_ref().map_or(path.as_path(), |copy| copy.0.as_path());
+        let kubeconfig = path.display();
+        self.say.tell(format!("\nKUBECONFIG={kubeconfig}\nstays up until Ctrl-C; try, from another terminal:"));
+        self.say.tell(format!("  kubectl --kubeconfig {kubeconfig} get pods,elb -n {NAMESPACE} -o wide"));
+        self.say.tell(format!("  edge-scheduler explain --kubeconfig {kubeconfig} {NAMESPACE}/POD"));
+        for site in sites {
+            self.say.tell(format!("  curl -i -H 'Host: video.{NAMESPACE}' http://{}/    # as a client at {}", site.router, site.node));
+        }
         self.shutdown.signalled().await;
         Ok(())
+    }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A file that goes when this does.
+struct Removed(PathBuf);
+
+impl Removed {
+    /// Complete as soon as it is there: programs wait for it.
+    fn copy(from: &Path, to: &Path) -> Result<Removed> {
+        let wanted = || format!("cannot write {} (--write-kubeconfig)", to.display());
+        let mut file = tempfile::NamedTempFile::new_in(folder_of(to)).with_context(wanted)?;
+        let text = std::fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        file.write_all(&text).with_context(wanted)?;
+        file.persist(to).with_context(wanted)?;
+        Ok(Removed(to.to_owned()))
+    }
+}
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        // Someone else may have removed it.
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

@@ -21,7 +21,7 @@ use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-/// UDP port of every agent's echo; the WAN carries this one.
+/// First choice for the port of every agent's echo; the WAN carries the one that is free.
 pub const ECHO_PORT: u16 = 9444;
 /// Probes a second of all agents together: a probe crosses the switch twice, and 12,000 a second keep it below half a core.
 const PROBES_PER_SECOND: f64 = 12_000.0;
@@ -38,6 +38,8 @@ pub struct Programs<'a> {
     pub world: &'a World,
     /// Kubeconfigs, tokens and the CA; removed with the demo.
     pub folder: &'a Path,
+    /// UDP and TCP port of every agent's echo.
+    pub echo_port: u16,
     pub shutdown: Shutdown,
 }
 
@@ -145,7 +147,7 @@ impl Programs<'_> {
             let config = edge_pinger::Config {
                 node_name: node.clone(),
                 listen_address: IpAddr::V4(address::private(index)),
-                echo_port: ECHO_PORT,
+                echo_port: self.echo_port,
                 admin_address: loopback(),
                 methods: vec![ProbeMethod::Udp],
                 max_probes_per_second: self.probes_per_agent().ceil() as u32,
