@@ -71,12 +71,30 @@ impl Reason {
             Reason::UntoleratedTaint { key, value } => format!("untolerated taint {key}={value}"),
             Reason::TooManyPods { used, allocatable } => format!("Too many pods: {used} of {allocatable}"),
             Reason::Insufficient { resource, requested, used, allocatable } => {
-                format!("Insufficient {resource}: requests {requested}, {} of {allocatable} free", allocatable - used)
+                let [requested, free, allocatable] =
+                    [*requested, allocatable - used, *allocatable].map(|amount| in_units(resource, amount));
+                format!("Insufficient {resource}: requests {requested}, {free} of {allocatable} free")
             }
             Reason::RttAbove { from, via: node, rtt, bound } => format!("{rtt} from {from}{}, bound {bound}", via(node)),
             Reason::RttUnmeasured { from, via: node } => format!("RTT from {from}{} is not measured", via(node)),
             other => other.to_string(),
         }
+    }
+}
+
+/// An amount in a resource's base unit, as people write it: `250m` of cpu, `1.5Gi` of memory.
+fn in_units(resource: &str, amount: i64) -> String {
+    let rounded = |value: f64| format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned();
+    match resource {
+        "cpu" if amount % 1000 == 0 => (amount / 1000).to_string(),
+        "cpu" => format!("{amount}m"),
+        "memory" | "ephemeral-storage" => match amount.unsigned_abs() {
+            0..0x400 => amount.to_string(),
+            0x400..0x10_0000 => format!("{}Ki", rounded(amount as f64 / 1024.0)),
+            0x10_0000..0x4000_0000 => format!("{}Mi", rounded(amount as f64 / f64::from(1 << 20))),
+            _ => format!("{}Gi", rounded(amount as f64 / f64::from(1 << 30))),
+        },
+        _ => amount.to_string(),
     }
 }
 
@@ -149,5 +167,23 @@ impl fmt::Display for Hold {
             }
             Hold::NoNodes => f.write_str("no nodes available to schedule pods"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(resource: &str, requested: i64, used: i64, allocatable: i64, expected: &str) {
+        let reason = Reason::Insufficient { resource: resource.to_owned(), requested, used, allocatable };
+        assert_eq!(reason.detail(), expected);
+    }
+
+    #[test]
+    fn amounts_are_told_as_people_write_them() {
+        check("cpu", 2000, 250, 1000, "Insufficient cpu: requests 2, 750m of 1 free");
+        check("memory", 64 << 30, 0, (8 << 30) + (512 << 20), "Insufficient memory: requests 64Gi, 8.5Gi of 8.5Gi free");
+        check("ephemeral-storage", 3 << 20, 100, 2048, "Insufficient ephemeral-storage: requests 3Mi, 1.9Ki of 2Ki free");
+        check("nvidia.com/gpu", 2, 1, 2, "Insufficient nvidia.com/gpu: requests 2, 1 of 2 free");
     }
 }
