@@ -93,11 +93,13 @@ async fn printer_columns(client: &Client) {
         assert!(columns.contains(&column.to_owned()), "{column}: {columns:?}");
     }
     assert!(rows.iter().any(|row| row[0] == "video"), "{rows:?}");
-    let (_, rows) = table(client, "/apis/edge-scheduler.io/v1alpha1/nodenetworks").await;
     let nodes: Api<Node> = Api::all(client.clone());
-    for node in nodes.list(&ListParams::default()).await.unwrap() {
-        assert!(rows.iter().any(|row| row[0] == node.name_any().as_str()), "{}: {rows:?}", node.name_any());
-    }
+    let nodes: Vec<String> = nodes.list(&ListParams::default()).await.unwrap().iter().map(|node| node.name_any()).collect();
+    until("a NodeNetwork of every node", async || {
+        let (_, rows) = table(client, "/apis/edge-scheduler.io/v1alpha1/nodenetworks").await;
+        nodes.iter().all(|node| rows.iter().any(|row| row[0] == node.as_str() && row.contains(&json!("4/4")))).then_some(())
+    })
+    .await;
 }
 
 async fn a_pod_beyond_its_bound_says_so(client: &Client) {
