@@ -214,7 +214,7 @@ mod tests {
         let rtt = |a: &str, b: &str| world.rtt_us(world.index_of(a).unwrap(), world.index_of(b).unwrap());
         assert_eq!((world.with_role(Role::Edge).count(), world.with_role(Role::Cloud).count()), (12, 2));
         assert!(world.nodes.iter().all(|node| node.city.is_some()));
-        assert!((300..700).contains(&rtt("edge-1", "edge-2")), "{}", rtt("edge-1", "edge-2"));
+        assert!((200..500).contains(&rtt("edge-1", "edge-2")), "{}", rtt("edge-1", "edge-2"));
         assert!((300..1000).contains(&rtt("edge-5", "edge-6")), "{}", rtt("edge-5", "edge-6"));
         assert!((1000..10_000).contains(&rtt("edge-1", "edge-3")), "{}", rtt("edge-1", "edge-3"));
         assert!((60_000..120_000).contains(&rtt("edge-1", "cloud-1")), "{}", rtt("edge-1", "cloud-1"));
