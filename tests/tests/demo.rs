@@ -88,11 +88,16 @@ fn pod_spec() -> Value {
 }
 
 async fn printer_columns(client: &Client) {
-    let (columns, rows) = table(client, "/apis/edge-scheduler.io/v1alpha1/namespaces/demo/edgeloadbalancers").await;
-    for column in ["Backend", "Policy", "Max RTT", "Ready", "Rate"] {
+    let balancers = "/apis/edge-scheduler.io/v1alpha1/namespaces/demo/edgeloadbalancers";
+    let (columns, _) = table(client, balancers).await;
+    for column in ["Backend", "Policy", "Max RTT", "Ready", "Rate", "Accepted"] {
         assert!(columns.contains(&column.to_owned()), "{column}: {columns:?}");
     }
-    assert!(rows.iter().any(|row| row[0] == "video"), "{rows:?}");
+    until("the status of the load balancer", async || {
+        let (_, rows) = table(client, balancers).await;
+        rows.iter().any(|row| row[0] == "video" && row.contains(&json!("4/4")) && row.contains(&json!("True"))).then_some(())
+    })
+    .await;
     let nodes: Api<Node> = Api::all(client.clone());
     let nodes: Vec<String> = nodes.list(&ListParams::default()).await.unwrap().iter().map(|node| node.name_any()).collect();
     until("a NodeNetwork of every node", async || {
