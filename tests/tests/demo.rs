@@ -1,5 +1,7 @@
 //! The demo as its user meets it: it stays up, answers kubectl, heeds a bound that is tightened, and leaves nothing behind.
 
+#![allow(clippy::unwrap_used)] // Functions beside the tests, which clippy does not know as such.
+
 use clap::Parser as _;
 use edge_demo::run::{Args, Ending, run};
 use k8s_openapi::api::apps::v1::Deployment;
