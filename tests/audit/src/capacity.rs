@@ -1,6 +1,6 @@
 //! Nodes against what was bound to them, and pods against being bound more than once.
 
-use crate::record::{Record, Step, text};
+use crate::record::{Change, Record, Step, text};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,11 +39,9 @@ pub fn judge(record: &Record) -> Capacity {
                 let amounts = change.object.pointer("/status/allocatable").map(amounts).unwrap_or_default();
                 allocatable.insert(text(&change.object, "/metadata/name").to_owned(), amounts);
             }
-            Step::Object(change) if change.object["kind"] == "Pod" => {
-                if change.deleted || matches!(text(&change.object, "/status/phase"), "Succeeded" | "Failed") {
-                    let uid = text(&change.object, "/metadata/uid");
-                    on_node.values_mut().for_each(|pods| drop(pods.remove(uid)));
-                }
+            Step::Object(change) if change.object["kind"] == "Pod" && has_ended(change) => {
+                let uid = text(&change.object, "/metadata/uid");
+                on_node.values_mut().for_each(|pods| drop(pods.remove(uid)));
             }
             _ => {}
         }
@@ -51,6 +49,10 @@ pub fn judge(record: &Record) -> Capacity {
     result.bound = bound.len();
     result.overcommitted = over.len();
     result
+}
+
+fn has_ended(change: &Change) -> bool {
+    change.deleted || matches!(text(&change.object, "/status/phase"), "Succeeded" | "Failed")
 }
 
 /// What exceeds the node's allocatable, if anything does.
