@@ -142,6 +142,8 @@ impl Programs<'_> {
 
     /// An edge-pinger on every node.
     pub async fn pingers(&self, service: SocketAddr) -> Result<Vec<edge_pinger::Running>> {
+        // Written before anyone reads it: agents that have started read while others start.
+        self.authority().await?;
         let starts = (0..self.world.len()).map(|index| async move {
             let node = &self.world.nodes[index].name;
             let config = edge_pinger::Config {
