@@ -20,7 +20,8 @@ struct Pair {
     /// Whether this agent probes the pair.
     probed: bool,
     choice: MethodChoice,
-    window: Window,
+    /// Absent until the first probe: of 490 peers about half are probed from here, and a window is 280 bytes.
+    window: Option<Box<Window>>,
     /// Of the window as it is: reports are made far more often than samples come.
     figures: Option<Figures>,
     answered_at: Option<Duration>,
@@ -59,15 +60,8 @@ impl Row {
     pub fn set_peers(&mut self, peers: &BTreeMap<String, (Option<SocketAddr>, bool)>) {
         let mut old = std::mem::take(&mut self.pairs);
         for (name, &(address, probed)) in peers {
-            let fresh = Pair {
-                address,
-                probed,
-                choice: MethodChoice::first(),
-                window: Window::default(),
-                figures: None,
-                answered_at: None,
-                last_us: None,
-            };
+            let fresh =
+                Pair { address, probed, choice: MethodChoice::first(), window: None, figures: None, answered_at: None, last_us: None };
             let pair = match old.remove(name) {
                 Some(pair) if pair.address == address => Pair { probed, ..pair },
                 _ => fresh,
@@ -89,8 +83,9 @@ impl Row {
         }
         let us = u32::try_from(rtt.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX);
         pair.choice.answered();
-        pair.window.answered(Micros(us), moment(now));
-        pair.figures = pair.window.figures();
+        let window = pair.window.get_or_insert_default();
+        window.answered(Micros(us), moment(now));
+        pair.figures = window.figures();
         pair.answered_at = Some(now);
         pair.last_us = Some(us);
     }
@@ -100,12 +95,12 @@ impl Row {
         if pair.choice.current(&self.methods) != method {
             return;
         }
-        pair.window.lost(moment(now));
+        pair.window.get_or_insert_default().lost(moment(now));
         // A pair that has answered by this method stays with it through an outage of some rounds; see `MethodChoice`.
         if pair.choice.lost(&self.methods) && pair.answered_at.is_none() {
-            pair.window = Window::default();
+            pair.window = None;
         }
-        pair.figures = pair.window.figures();
+        pair.figures = pair.window.as_ref().and_then(|window| window.figures());
     }
 
     pub fn views(&self) -> Vec<PairView> {
@@ -114,6 +109,7 @@ impl Row {
 
     fn view(&self, name: &str, pair: &Pair) -> PairView {
         let figures = pair.figures;
+        let window = pair.window.as_deref();
         PairView {
             peer: name.to_owned(),
             address: pair.address,
@@ -123,9 +119,9 @@ impl Row {
             p50_us: figures.map(|f| f.p50.0),
             p90_us: figures.map(|f| f.p90.0),
             jitter_us: figures.map_or(0, |f| f.jitter.0),
-            samples: pair.window.samples(),
-            lost: pair.window.losses(),
-            failing: pair.window.failing(),
+            samples: window.map_or(0, Window::samples),
+            lost: window.map_or(0, Window::losses),
+            failing: window.is_some_and(Window::failing),
         }
     }
 
