@@ -152,8 +152,8 @@ impl ControlPlane {
     pub async fn kubectl(&self, kubeconfig: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Output, Error> {
         let mut kubectl = Command::new(self.folder.join("bin/kubectl"));
         kubectl.arg("--kubeconfig").arg(kubeconfig).args(arguments).current_dir(root());
-        // Discovery is cached by server address, and ports come again.
-        kubectl.env("KUBECACHEDIR", self.folder.join("kubectl-cache"));
+        // Without a cache of what is served: tests add resources, and ports come again.
+        kubectl.env("KUBECACHEDIR", "/dev/null");
         let command = format!("{kubectl:?}");
         tokio::time::timeout(KUBECTL_TIMEOUT, output(kubectl)).await.unwrap_or(Err(Error::TimedOut { command }))
     }
