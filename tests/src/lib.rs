@@ -1,3 +1,4 @@
 //! What suites of more than one crate have in common.
 
 pub mod control_plane;
+pub mod wan;

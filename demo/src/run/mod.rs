@@ -448,7 +448,7 @@ impl Stages<'_> {
             self.world.len(),
             sent.len(),
             took.as_secs_f64(),
-            switch.counts().mean_lateness_us()
+            switch.counts().lateness.mean_us()
         ));
         self.say.last(json!({"summary": {"checks": checks}}));
     }

@@ -6,9 +6,8 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +15,7 @@ use tokio::task::{AbortHandle, LocalSet};
 
 use crate::random::Random;
 
+use super::lateness::Lateness;
 use super::links::Links;
 use super::timer::Timer;
 use super::{address, tcp, udp};
@@ -74,29 +74,8 @@ pub struct Counts {
     pub tcp_stray: AtomicU64,
     /// Bytes handed out over TCP, both directions.
     pub tcp_bytes: AtomicU64,
-    /// Datagrams and chunks that lateness was summed over.
-    pub timed: AtomicU64,
-    /// Time by which they came later than their deadline, all together, in nanoseconds.
-    pub late_ns: AtomicU64,
-    /// The largest of these, in nanoseconds.
-    pub latest_ns: AtomicU64,
-}
-
-impl Counts {
-    pub(super) fn late(&self, lateness: Duration) {
-        let lateness_ns = lateness.as_nanos().min(u128::from(u64::MAX)) as u64;
-        self.timed.fetch_add(1, Relaxed);
-        self.late_ns.fetch_add(lateness_ns, Relaxed);
-        self.latest_ns.fetch_max(lateness_ns, Relaxed);
-    }
-
-    /// Mean time by which packets leave after their deadline, in microseconds.
-    pub fn mean_lateness_us(&self) -> f64 {
-        match self.timed.load(Relaxed) {
-            0 => 0.0,
-            timed => self.late_ns.load(Relaxed) as f64 / timed as f64 / 1000.0,
-        }
-    }
+    /// Of datagrams and chunks.
+    pub lateness: Lateness,
 }
 
 enum Command {
@@ -264,7 +243,8 @@ async fn serve(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::time::{Duration, Instant};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpSocket, TcpStream, UdpSocket};

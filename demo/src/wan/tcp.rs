@@ -150,7 +150,7 @@ async fn write(
         let Some(chunk) = chunk else {
             return target.shutdown().await;
         };
-        shared.counts.late(deadline.elapsed());
+        shared.counts.lateness.note(deadline.elapsed());
         target.write_all(&chunk).await?;
         shared.counts.tcp_bytes.fetch_add(chunk.len() as u64, Relaxed);
     }

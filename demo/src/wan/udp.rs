@@ -76,7 +76,7 @@ pub(super) fn deliver(shared: &Shared, sockets: &[UdpSocket], port: u16, datagra
     match sockets[datagram.from].try_send_to(&datagram.data, target.into()) {
         Ok(_) => {
             shared.counts.udp_delivered.fetch_add(1, Relaxed);
-            shared.counts.late(lateness);
+            shared.counts.lateness.note(lateness);
         }
         Err(_) => {
             shared.counts.udp_lost.fetch_add(1, Relaxed);
