@@ -2,13 +2,14 @@
 
 use crate::config::Config;
 use crate::device;
+use crate::method::Methods;
 use crate::pacing::{Pacer, Turn};
 use crate::prober::{ProbeError, Prober};
 use crate::row::Row;
-use api::protocol::{DeviceReport, Peers, ProbeMethod};
+use api::protocol::{DeviceReport, Peers};
 use chassis::shutdown::Shutdown;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -48,7 +49,8 @@ pub struct Agent {
 
 impl Agent {
     pub fn new(config: &Config, epoch: u64, probers: Vec<Arc<dyn Prober>>) -> Agent {
-        let methods: Vec<ProbeMethod> = probers.iter().map(|p| p.method()).collect();
+        let usable = |address: IpAddr| probers.iter().filter(|p| p.reaches(address)).map(|p| p.method()).collect();
+        let methods = Methods { v4: usable(Ipv4Addr::UNSPECIFIED.into()), v6: usable(Ipv6Addr::UNSPECIFIED.into()) };
         Agent {
             node: config.node_name.clone(),
             epoch,
@@ -163,7 +165,7 @@ impl Agent {
             (state.row.target(&peer), state.timeout)
         };
         let Some((address, method)) = target else { return };
-        let Some(prober) = self.probers.iter().find(|p| p.method() == method) else { return };
+        let Some(prober) = self.probers.iter().find(|p| p.method() == method && p.reaches(address.ip())) else { return };
         let outcome = prober.probe(address, timeout).await;
         let now = self.now();
         let mut state = self.state();

@@ -12,7 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub struct Config {
     /// Name of this agent's Node object; in a pod `spec.nodeName` through the downward API.
     pub node_name: String,
-    /// Address that probes leave from and the echo listens on. Unspecified: all of the machine's, and the kernel chooses for probes.
+    /// Address that probes leave from and the echo listens on, which limits the agent to its family. Unspecified: all of the machine's, of both
+    /// families where the machine has both, and the kernel chooses for probes.
     pub listen_address: IpAddr,
     /// Address at which peers reach this agent; in the pod network the pod's IP. Absent: the node's InternalIP.
     pub advertise_address: Option<IpAddr>,

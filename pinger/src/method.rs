@@ -1,9 +1,24 @@
 //! Which method a pair is probed by: the first that works, in the configured order, tried anew when it stops working.
 
 use api::protocol::ProbeMethod;
+use std::net::IpAddr;
 
 /// So many losses in a row, without an answer ever or since, and the next method is tried.
 const LOSSES_BEFORE_NEXT: u32 = 3;
+
+/// Methods that an agent can use, best first: a machine may allow other ones for IPv6 than for IPv4.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Methods {
+    pub v4: Vec<ProbeMethod>,
+    pub v6: Vec<ProbeMethod>,
+}
+
+impl Methods {
+    /// Those for an address of this one's family.
+    pub fn of(&self, address: IpAddr) -> &[ProbeMethod] {
+        if address.is_ipv4() { &self.v4 } else { &self.v6 }
+    }
+}
 
 /// The method of one pair. Samples of different methods are never mixed in one window: a change restarts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,9 +32,9 @@ impl MethodChoice {
         MethodChoice { at: 0, losses: 0 }
     }
 
-    /// `methods`: those that this agent can use, best first; never empty.
-    pub fn current(&self, methods: &[ProbeMethod]) -> ProbeMethod {
-        methods[self.at % methods.len()]
+    /// `methods`: those that this agent can use for the pair, best first. `None` where there is none.
+    pub fn current(&self, methods: &[ProbeMethod]) -> Option<ProbeMethod> {
+        methods.get(self.at % methods.len().max(1)).copied()
     }
 
     pub fn answered(&mut self) {
@@ -52,7 +67,7 @@ mod tests {
                 _ => _ = choice.lost(&METHODS),
             }
         }
-        assert_eq!(choice.current(&METHODS), expected, "{events}");
+        assert_eq!(choice.current(&METHODS), Some(expected), "{events}");
     }
 
     #[test]
@@ -63,5 +78,6 @@ mod tests {
         check("llallal", ProbeMethod::IcmpDatagram);
         check("lllall", ProbeMethod::Udp);
         check("llllll", ProbeMethod::IcmpDatagram);
+        assert_eq!(MethodChoice::first().current(&[]), None);
     }
 }

@@ -1,6 +1,6 @@
 //! This node's row of the RTT graph: a window for each peer, and what of it is worth reporting.
 
-use crate::method::MethodChoice;
+use crate::method::{MethodChoice, Methods};
 use api::protocol::{PairReport, ProbeMethod};
 use placement::topology::window::{Figures, Window};
 use placement::units::{Micros, Timestamp};
@@ -28,6 +28,13 @@ struct Pair {
     last_us: Option<u32>,
 }
 
+impl Pair {
+    /// How it is probed now; `None` where it has no address, or no method for its family.
+    fn method(&self, methods: &Methods) -> Option<ProbeMethod> {
+        self.choice.current(methods.of(self.address?.ip()))
+    }
+}
+
 /// One pair as people and metrics see it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PairView {
@@ -46,13 +53,12 @@ pub struct PairView {
 }
 
 pub struct Row {
-    /// Methods that this agent can use, best first.
-    methods: Vec<ProbeMethod>,
+    methods: Methods,
     pairs: BTreeMap<String, Pair>,
 }
 
 impl Row {
-    pub fn new(methods: Vec<ProbeMethod>) -> Row {
+    pub fn new(methods: Methods) -> Row {
         Row { methods, pairs: BTreeMap::new() }
     }
 
@@ -73,12 +79,12 @@ impl Row {
     /// Where and how to probe a peer now.
     pub fn target(&self, peer: &str) -> Option<(SocketAddr, ProbeMethod)> {
         let pair = self.pairs.get(peer)?;
-        Some((pair.address?, pair.choice.current(&self.methods)))
+        Some((pair.address?, pair.method(&self.methods)?))
     }
 
     pub fn answered(&mut self, peer: &str, method: ProbeMethod, rtt: Duration, now: Duration) {
         let Some(pair) = self.pairs.get_mut(peer) else { return };
-        if pair.choice.current(&self.methods) != method {
+        if pair.method(&self.methods) != Some(method) {
             return;
         }
         let us = u32::try_from(rtt.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX);
@@ -92,12 +98,12 @@ impl Row {
 
     pub fn lost(&mut self, peer: &str, method: ProbeMethod, now: Duration) {
         let Some(pair) = self.pairs.get_mut(peer) else { return };
-        if pair.choice.current(&self.methods) != method {
+        if pair.method(&self.methods) != Some(method) {
             return;
         }
         pair.window.get_or_insert_default().lost(moment(now));
         // A pair that has answered by this method stays with it through an outage of some rounds; see `MethodChoice`.
-        if pair.choice.lost(&self.methods) && pair.answered_at.is_none() {
+        if pair.address.is_some_and(|address| pair.choice.lost(self.methods.of(address.ip()))) && pair.answered_at.is_none() {
             pair.window = None;
         }
         pair.figures = pair.window.as_ref().and_then(|window| window.figures());
@@ -114,7 +120,7 @@ impl Row {
             peer: name.to_owned(),
             address: pair.address,
             probed: pair.probed,
-            method: pair.probed.then(|| pair.choice.current(&self.methods)),
+            method: pair.method(&self.methods).filter(|_| pair.probed),
             last_us: pair.last_us,
             p50_us: figures.map(|f| f.p50.0),
             p90_us: figures.map(|f| f.p90.0),
@@ -130,10 +136,10 @@ impl Row {
         let reports = self.pairs.iter().filter(|(_, pair)| pair.probed).filter_map(|(name, pair)| {
             let view = self.view(name, pair);
             let counts = view.p50_us.is_some() || view.failing;
-            counts.then(|| {
+            view.method.filter(|_| counts).map(|method| {
                 let report = PairReport {
                     to: name.clone(),
-                    method: pair.choice.current(&self.methods),
+                    method,
                     samples: view.samples,
                     lost: view.lost,
                     p50_us: view.p50_us.unwrap_or(0),
@@ -204,7 +210,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn row(methods: &[ProbeMethod]) -> Row {
-        let mut row = Row::new(methods.to_vec());
+        let mut row = Row::new(Methods { v4: methods.to_vec(), v6: Vec::new() });
         row.set_peers(&BTreeMap::from([("b".to_owned(), (Some("10.0.0.2:9444".parse().unwrap()), true))]));
         row
     }
@@ -238,6 +244,17 @@ mod tests {
             row.lost("b", ProbeMethod::Udp, MS);
         }
         assert!(row.report(MS)["b"].failing);
+    }
+
+    #[test]
+    fn a_peer_of_a_family_without_a_method_is_not_probed() {
+        let mut row = Row::new(Methods { v4: Vec::new(), v6: vec![ProbeMethod::Udp] });
+        let address = |text: &str| (Some(text.parse().unwrap()), true);
+        row.set_peers(&BTreeMap::from([("a".to_owned(), address("10.0.0.2:9444")), ("b".to_owned(), address("[fd00::2]:9444"))]));
+        assert_eq!(row.target("a"), None);
+        assert_eq!(row.target("b").unwrap().1, ProbeMethod::Udp);
+        row.lost("a", ProbeMethod::Udp, MS);
+        assert!(row.report(MS).is_empty());
     }
 
     #[test]

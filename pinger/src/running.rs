@@ -4,18 +4,19 @@ use crate::agent::Agent;
 use crate::config::Config;
 use crate::metrics::RowCollector;
 use crate::once::{self, PeerArg};
-use crate::prober::{IcmpProber, Prober, TcpProber, UdpEcho, serve_handshakes};
+use crate::prober::{IcmpProber, Prober, TcpProber, UdpEcho, bind_handshakes, serve_handshakes};
 use crate::{goldpinger, link};
 use api::protocol::{Peers, ProbeMethod};
 use axum::routing::get;
 use axum::{Json, Router};
 use chassis::admin::Admin;
-use chassis::serve::{self, BindError};
+use chassis::serve::BindError;
 use chassis::shutdown::Shutdown;
 use chassis::tls::CallError;
 use chassis::topology::{Service, TopologyError};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
@@ -23,7 +24,7 @@ use tokio::task::JoinHandle;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot open the echo on UDP {address}")]
-    Echo { address: SocketAddr, source: std::io::Error },
+    Echo { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("none of the methods {methods:?} can be used here: {why}")]
@@ -73,21 +74,23 @@ struct Sockets {
 
 /// Opens what can be opened. A method that the machine does not allow is left out and said; none at all is an error.
 async fn open(config: &Config, echo_port: u16) -> Result<Sockets, Error> {
-    let address = SocketAddr::new(config.listen_address, echo_port);
-    let echo = UdpEcho::bind(address, uuid::Uuid::new_v4().as_fields().0).map_err(|source| Error::Echo { address, source })?;
-    let bound = echo.local_addr().map_err(|source| Error::Echo { address, source })?;
-    let handshakes = serve::bind(bound).await?;
+    let echo = open_echo(config.listen_address, echo_port)?;
+    let handshakes = bind_handshakes(echo.local_addr())?;
     let mut probers: Vec<Arc<dyn Prober>> = Vec::new();
     let mut refused = Vec::new();
     for &method in &config.methods {
         match method {
-            // One socket serves both: it is a datagram socket where the kernel allows one, else a raw one.
+            // One socket of a family serves both: it is a datagram socket where the kernel allows one, else a raw one.
             ProbeMethod::IcmpDatagram | ProbeMethod::IcmpRaw if probers.iter().any(|p| is_icmp(p.method())) => {}
-            ProbeMethod::IcmpDatagram | ProbeMethod::IcmpRaw => match IcmpProber::open(config.listen_address) {
-                Ok(prober) if prober.method() == method || config.methods.contains(&prober.method()) => probers.push(Arc::new(prober)),
-                Ok(prober) => refused.push(format!("{method:?}: the kernel offers {:?} only", prober.method())),
-                Err(error) => refused.push(format!("{method:?}: {error}")),
-            },
+            ProbeMethod::IcmpDatagram | ProbeMethod::IcmpRaw => {
+                for source in icmp_sources(config.listen_address) {
+                    match IcmpProber::open(source) {
+                        Ok(prober) if config.methods.contains(&prober.method()) => probers.push(Arc::new(prober)),
+                        Ok(prober) => refused.push(format!("{method:?} from {source}: the kernel offers {:?} only", prober.method())),
+                        Err(error) => refused.push(format!("{method:?} from {source}: {error}")),
+                    }
+                }
+            }
             ProbeMethod::Udp => probers.push(echo.clone()),
             ProbeMethod::Tcp => probers.push(Arc::new(TcpProber { source: config.listen_address })),
         }
@@ -102,6 +105,30 @@ async fn open(config: &Config, echo_port: u16) -> Result<Sockets, Error> {
     Ok(Sockets { echo, handshakes, probers })
 }
 
+/// The echo. For all addresses it is one socket of both families, or of IPv4 alone where the machine has no IPv6.
+fn open_echo(listen: IpAddr, port: u16) -> Result<Arc<UdpEcho>, Error> {
+    let nonce = uuid::Uuid::new_v4().as_fields().0;
+    let bind = |ip: IpAddr| {
+        let address = SocketAddr::new(ip, port);
+        UdpEcho::bind(address, nonce).map_err(|source| Error::Echo { address, source })
+    };
+    if !listen.is_unspecified() {
+        return bind(listen);
+    }
+    match bind(Ipv6Addr::UNSPECIFIED.into()) {
+        Err(Error::Echo { source, .. }) if source.kind() != io::ErrorKind::AddrInUse => bind(Ipv4Addr::UNSPECIFIED.into()),
+        other => other,
+    }
+}
+
+/// One address of each family that is to be probed.
+fn icmp_sources(listen: IpAddr) -> Vec<IpAddr> {
+    match listen.is_unspecified() {
+        true => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+        false => vec![listen],
+    }
+}
+
 fn is_icmp(method: ProbeMethod) -> bool {
     matches!(method, ProbeMethod::IcmpDatagram | ProbeMethod::IcmpRaw)
 }
@@ -109,10 +136,7 @@ fn is_icmp(method: ProbeMethod) -> bool {
 /// Starts the agent; errors are those of this machine (ports, configuration). An unreachable API server or topology service is waited for.
 pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, Error> {
     let sockets = open(&config, config.echo_port).await?;
-    let echo = sockets
-        .echo
-        .local_addr()
-        .map_err(|source| Error::Echo { address: SocketAddr::new(config.listen_address, config.echo_port), source })?;
+    let echo = sockets.echo.local_addr();
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     let agent = Arc::new(Agent::new(&config, epoch, sockets.probers));
 

@@ -30,19 +30,20 @@ const PAYLOAD: [u8; 24] = *b"edge-pinger echo request";
 pub struct IcmpProber {
     orders: mpsc::Sender<Order>,
     method: ProbeMethod,
+    source: IpAddr,
     counter: AtomicU32,
     /// Ends by itself when the last sender is dropped.
     _thread: JoinHandle<()>,
 }
 
 impl IcmpProber {
-    /// Opens the socket: a datagram one (sysctl `net.ipv4.ping_group_range`), else a raw one (NET_RAW). Fails with the kernel's reason when neither is allowed.
+    /// Opens the socket of `source`'s family: a datagram one (sysctl `net.ipv4.ping_group_range`), else a raw one (NET_RAW). Fails with the kernel's reason when neither is allowed.
     pub fn open(source: IpAddr) -> io::Result<IcmpProber> {
         let (orders, queue) = mpsc::channel(ORDERS);
         let (opened_tx, opened) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("icmp".into()).spawn(move || run(source, queue, opened_tx))?;
         let method = opened.recv().map_err(|_| io::Error::other("the ICMP thread ended before it was ready"))??;
-        Ok(IcmpProber { orders, method, counter: AtomicU32::new(0), _thread: thread })
+        Ok(IcmpProber { orders, method, source, counter: AtomicU32::new(0), _thread: thread })
     }
 }
 
@@ -105,6 +106,10 @@ impl Prober for IcmpProber {
         self.method
     }
 
+    fn reaches(&self, target: IpAddr) -> bool {
+        self.source.is_ipv4() == target.is_ipv4()
+    }
+
     async fn probe(&self, target: SocketAddr, timeout: Duration) -> Result<Duration, ProbeError> {
         // Sequence and identifier together count 32 bits, so that a late answer never meets a newer probe.
         let count = self.counter.fetch_add(1, Ordering::Relaxed);
@@ -119,13 +124,19 @@ impl Prober for IcmpProber {
 mod tests {
     use super::*;
 
+    async fn check(address: &str) {
+        let address: IpAddr = address.parse().unwrap();
+        let prober = match IcmpProber::open(address) {
+            Ok(prober) => prober,
+            Err(error) => return println!("SKIPPED icmp: the kernel allows no ICMP socket on {address} here: {error}"),
+        };
+        let rtt = prober.probe(SocketAddr::new(address, 0), Duration::from_secs(5)).await.unwrap();
+        assert!(rtt > Duration::ZERO && rtt < Duration::from_secs(5), "{rtt:?}");
+    }
+
     #[tokio::test]
     async fn loopback_answers_where_the_kernel_lets_us_ask() {
-        let prober = match IcmpProber::open("127.0.0.1".parse().unwrap()) {
-            Ok(prober) => prober,
-            Err(error) => return println!("SKIPPED icmp: the kernel allows no ICMP socket here: {error}"),
-        };
-        let rtt = prober.probe("127.0.0.1:0".parse().unwrap(), Duration::from_secs(5)).await.unwrap();
-        assert!(rtt > Duration::ZERO && rtt < Duration::from_secs(5), "{rtt:?}");
+        check("127.0.0.1").await;
+        check("::1").await;
     }
 }

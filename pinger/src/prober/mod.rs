@@ -5,13 +5,13 @@ mod tcp_connect;
 mod udp_echo;
 
 pub use icmp::IcmpProber;
-pub use tcp_connect::{TcpProber, serve_handshakes};
+pub use tcp_connect::{TcpProber, bind_handshakes, serve_handshakes};
 pub use udp_echo::UdpEcho;
 
 use api::protocol::ProbeMethod;
 use async_trait::async_trait;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Why a sample was not taken.
@@ -31,6 +31,13 @@ pub enum ProbeError {
 #[async_trait]
 pub trait Prober: Send + Sync {
     fn method(&self) -> ProbeMethod;
+    /// Whether it can probe addresses of this one's family.
+    fn reaches(&self, target: IpAddr) -> bool;
     /// Time from sending to the answer.
     async fn probe(&self, target: SocketAddr, timeout: Duration) -> Result<Duration, ProbeError>;
+}
+
+/// Whether a socket bound to `own` reaches `target`: an unspecified IPv6 address stands for both families, any other for its own.
+fn bound_reaches(own: IpAddr, target: IpAddr) -> bool {
+    own.is_ipv4() == target.is_ipv4() || (own.is_ipv6() && own.is_unspecified())
 }

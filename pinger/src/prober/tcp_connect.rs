@@ -3,6 +3,7 @@
 use super::{ProbeError, Prober};
 use api::protocol::ProbeMethod;
 use async_trait::async_trait;
+use chassis::serve::BindError;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 /// Connects from the agent's own address.
 pub struct TcpProber {
+    /// Unspecified: the kernel's choice, in both families.
     pub source: IpAddr,
 }
 
@@ -19,9 +21,13 @@ impl Prober for TcpProber {
         ProbeMethod::Tcp
     }
 
+    fn reaches(&self, target: IpAddr) -> bool {
+        self.source.is_unspecified() || self.source.is_ipv4() == target.is_ipv4()
+    }
+
     async fn probe(&self, target: SocketAddr, timeout: Duration) -> Result<Duration, ProbeError> {
         let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(ProbeError::Send)?;
-        if self.source.is_ipv4() == target.is_ipv4() && !self.source.is_unspecified() {
+        if !self.source.is_unspecified() {
             socket.bind(SocketAddr::new(self.source, 0)).map_err(ProbeError::Send)?;
         }
         let sent = Instant::now();
@@ -38,6 +44,25 @@ impl Prober for TcpProber {
             }
         }
     }
+}
+
+/// Handshakes that the kernel completes while the task waits for a core.
+const BACKLOG: i32 = 1024;
+
+/// Opens the port for peers' handshakes: in both families where the address is `::`, whatever the machine's default is.
+pub fn bind_handshakes(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let open = || {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    open().map_err(|source| BindError::of(address, source))
 }
 
 /// Accepts handshakes of peers and closes them, until the future is dropped.

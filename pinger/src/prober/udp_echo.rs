@@ -3,12 +3,12 @@
 //! Datagram, 20 bytes: magic `EDG1`, one byte kind (0 request, 1 answer), 3 bytes zero, the sender's 4-byte nonce, 8-byte sequence, all big-endian.
 //! An answer that does not carry our nonce and a pending sequence from the address that was asked is dropped.
 
-use super::{ProbeError, Prober};
+use super::{ProbeError, Prober, bound_reaches};
 use api::protocol::ProbeMethod;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,30 +30,44 @@ struct Waiting {
 /// The agent's echo socket.
 pub struct UdpEcho {
     socket: UdpSocket,
+    bound: SocketAddr,
     nonce: [u8; 4],
     sequence: AtomicU64,
     waiting: Mutex<BTreeMap<u64, Waiting>>,
 }
 
 impl UdpEcho {
-    /// Binds the socket; fails when the address is not ours or the port is taken. `nonce` tells this agent's probes from others'.
+    /// Binds the socket, which serves both families where the address is `::`; fails when the address is not ours or the port is taken. `nonce` tells this agent's probes from others'.
     pub fn bind(address: SocketAddr, nonce: u32) -> io::Result<Arc<UdpEcho>> {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         // A smaller buffer only loses probes under load, so the kernel's own limit is no error.
         drop(socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES));
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
         socket.bind(&address.into())?;
+        let socket = UdpSocket::from_std(socket.into())?;
         Ok(Arc::new(UdpEcho {
-            socket: UdpSocket::from_std(socket.into())?,
+            bound: socket.local_addr()?,
+            socket,
             nonce: nonce.to_be_bytes(),
             sequence: AtomicU64::new(1),
             waiting: Mutex::default(),
         }))
     }
 
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    pub fn local_addr(&self) -> SocketAddr {
+        self.bound
+    }
+
+    /// The address as this socket names it: one of both families writes IPv4 addresses in IPv6's form.
+    fn own_form(&self, target: SocketAddr) -> SocketAddr {
+        match (self.bound, target.ip()) {
+            (SocketAddr::V6(_), IpAddr::V4(address)) => SocketAddr::new(address.to_ipv6_mapped().into(), target.port()),
+            _ => target,
+        }
     }
 
     /// Answers peers and hands answers to waiting probes, until the future is dropped.
@@ -80,6 +94,7 @@ impl UdpEcho {
     }
 
     fn answered(&self, datagram: &[u8], from: SocketAddr, now: Instant) {
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let mut sequence = [0u8; 8];
         sequence.copy_from_slice(&datagram[12..20]);
         let sequence = u64::from_be_bytes(sequence);
@@ -103,6 +118,10 @@ impl Prober for UdpEcho {
         ProbeMethod::Udp
     }
 
+    fn reaches(&self, target: IpAddr) -> bool {
+        bound_reaches(self.bound.ip(), target)
+    }
+
     async fn probe(&self, target: SocketAddr, timeout: Duration) -> Result<Duration, ProbeError> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         let mut datagram = [0u8; LENGTH];
@@ -113,7 +132,7 @@ impl Prober for UdpEcho {
         let (answered, answer) = oneshot::channel();
         self.waiting().insert(sequence, Waiting { target, answered });
         let sent = Instant::now();
-        if let Err(error) = self.socket.send_to(&datagram, target).await {
+        if let Err(error) = self.socket.send_to(&datagram, self.own_form(target)).await {
             self.waiting().remove(&sequence);
             return Err(ProbeError::Send(error));
         }
@@ -139,8 +158,8 @@ mod tests {
     #[tokio::test]
     async fn two_agents_measure_each_other_through_one_socket_each() {
         let (a, b) = (bind(), bind());
-        let target = b.local_addr().unwrap();
-        let back = a.local_addr().unwrap();
+        let target = b.local_addr();
+        let back = a.local_addr();
         let limit = Duration::from_secs(5);
         let both = async { tokio::join!(a.probe(target, limit), b.probe(back, limit)) };
         tokio::select! {
@@ -151,9 +170,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_socket_of_both_families_is_measured_in_either_and_measures_both() {
+        let both = match UdpEcho::bind("[::]:0".parse().unwrap(), 1) {
+            Ok(both) => both,
+            Err(error) => return println!("SKIPPED udp echo of both families: there is no IPv6 here: {error}"),
+        };
+        let limit = Duration::from_secs(5);
+        for family in ["127.0.0.1", "::1"] {
+            let address: IpAddr = family.parse().unwrap();
+            let one = UdpEcho::bind(SocketAddr::new(address, 0), 2).unwrap();
+            let to_both = SocketAddr::new(address, both.local_addr().port());
+            assert!(both.reaches(address) && one.reaches(address));
+            let measured = async { tokio::join!(one.probe(to_both, limit), both.probe(one.local_addr(), limit)) };
+            tokio::select! {
+                (there, back) = measured => assert!(there.unwrap() < limit && back.unwrap() < limit),
+                () = one.serve() => unreachable!(),
+                () = both.serve() => unreachable!(),
+            }
+        }
+        let one = UdpEcho::bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        assert!(!one.reaches("::1".parse().unwrap()));
+    }
+
+    #[tokio::test]
     async fn silence_is_a_timeout_and_leaves_nothing_waiting() {
         let (a, silent) = (bind(), bind());
-        let result = a.probe(silent.local_addr().unwrap(), Duration::from_millis(20)).await;
+        let result = a.probe(silent.local_addr(), Duration::from_millis(20)).await;
         assert!(matches!(result, Err(ProbeError::Timeout(_))), "{result:?}");
         assert!(a.waiting().is_empty());
     }
@@ -167,7 +209,7 @@ mod tests {
         let mut datagram = [0u8; LENGTH];
         datagram[8..12].copy_from_slice(&a.nonce);
         datagram[19] = 1;
-        a.answered(&datagram, liar.local_addr().unwrap(), Instant::now());
+        a.answered(&datagram, liar.local_addr(), Instant::now());
         assert!(answer.try_recv().is_err());
         a.answered(&datagram, asked, Instant::now());
         assert!(answer.try_recv().is_ok());
