@@ -234,11 +234,11 @@ impl Agents {
 
     /// The peers of `node`'s agent; `None` when the node is not known.
     pub fn peers(&self, node: &str) -> Option<Peers> {
-        self.nodes.get(node)?;
+        let asking = self.nodes.get(node)?;
         let peer = |(name, facts): (&String, &NodeFacts)| AgentPeer {
             node: name.clone(),
             address: self.rows.get(name).and_then(|row| row.echo).and_then(|echo| match echo.ip().is_unspecified() {
-                true => facts.addresses.first().map(|address| SocketAddr::new(*address, echo.port())),
+                true => reachable(facts, asking).map(|address| SocketAddr::new(address, echo.port())),
                 false => Some(echo),
             }),
             probe: probe_plan::probes(node, name),
@@ -277,6 +277,13 @@ impl Agents {
         let by = self.failing.get(node).into_iter().flatten();
         by.filter(|peer| !probe_plan::probes(node, peer)).cloned().collect()
     }
+}
+
+/// The address at which `asking` probes a peer: the peer's first InternalIP of a family that both have. An asking node without addresses may yet have
+/// any. `None` where they share no family.
+fn reachable(peer: &NodeFacts, asking: &NodeFacts) -> Option<IpAddr> {
+    let shared = |address: &IpAddr| asking.addresses.is_empty() || asking.addresses.iter().any(|own| own.is_ipv4() == address.is_ipv4());
+    peer.addresses.iter().copied().find(shared)
 }
 
 fn stat(pair: &PairReport, now: Timestamp) -> Option<PairStat> {

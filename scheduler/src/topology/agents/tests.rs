@@ -136,6 +136,23 @@ fn a_node_without_an_address_is_a_peer_that_cannot_be_probed() {
 }
 
 #[test]
+fn a_peer_is_probed_in_a_family_that_both_ends_have_in_the_order_of_its_own_addresses() {
+    let (v4, v6): (IpAddr, IpAddr) = ([10, 0, 0, 7].into(), "fd00::7".parse().unwrap());
+    let check = |asking: &[IpAddr], peer: &[IpAddr], expected: Option<IpAddr>| {
+        let mut agents = agents(&["a", "b"]);
+        agents.apply_node("a", NodeFacts { addresses: asking.to_vec(), ready: true });
+        agents.apply_node("b", NodeFacts { addresses: peer.to_vec(), ready: true });
+        agents.accept(report("b", 1, 1, true, vec![]), "b", NOW).unwrap();
+        assert_eq!(agents.peers("a").unwrap().peers[0].address.map(|address| address.ip()), expected, "{asking:?} to {peer:?}");
+    };
+    check(&[v4, v6], &[v6, v4], Some(v6));
+    check(&[v4], &[v6, v4], Some(v4));
+    check(&[v6], &[v4, v6], Some(v6));
+    check(&[v4], &[v6], None);
+    check(&[], &[v6], Some(v6));
+}
+
+#[test]
 fn warm_once_every_ready_node_has_reported_or_the_grace_is_over() {
     let mut agents = agents(&["a", "b", "down"]);
     agents.apply_node("down", NodeFacts::default());
