@@ -6,9 +6,11 @@
 //!                                        ▼        │ forget, retry       └──► peers, snapshot, stream
 //!                                      cycle ──► bind ──► POST pods/binding
 //!                                        └──────► tell ──► events, condition PodScheduled
+//!                              bounds (pods that run) ──┘
 //! ```
 
 pub mod bind;
+pub mod bounds;
 pub mod config;
 pub mod cycle;
 pub mod explain;

@@ -10,6 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::fmt;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub struct Metrics {
     attempt_seconds: Histograms<2>,
     sli_seconds: Histograms<1>,
     attempts_of_pod: Histogram,
+    bounds_violated: Gauge,
 }
 
 impl Metrics {
@@ -55,6 +57,7 @@ impl Metrics {
             attempt_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 15))),
             sli_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 20))),
             attempts_of_pod: Histogram::new(exponential_buckets(1.0, 2.0, 5)),
+            bounds_violated: Gauge::default(),
         }
     }
 
@@ -75,6 +78,11 @@ impl Metrics {
         self.sli_seconds.get_or_create(&[("attempts", attempts)]).observe(waited.0 as f64 / 1000.0);
     }
 
+    /// Pods that run outside their delay bounds.
+    pub fn bounds_violated(&self, pods: usize) {
+        self.bounds_violated.set(pods as i64);
+    }
+
     fn labels(&self, result: Attempt) -> Labels<2> {
         [("result", result.label().to_owned()), ("profile", self.profile.clone())]
     }
@@ -90,6 +98,8 @@ impl Metrics {
             let help = "Time from a pod's coming to the queue to its binding, in seconds";
             registry.register("scheduler_pod_scheduling_sli_duration_seconds", help, metrics.sli_seconds);
             registry.register("scheduler_pod_scheduling_attempts", "Attempts until a pod was bound", metrics.attempts_of_pod);
+            let help = "Pods that run outside a delay bound, as the leader tells in events; 0 on other replicas";
+            registry.register("edge_delay_bound_violated_pods", help, metrics.bounds_violated);
             registry.register_collector(Box::new(state));
         });
     }

@@ -1,6 +1,7 @@
 //! Putting the scheduler together, in the order in which things must be there, and taking it apart in the reverse.
 
 use crate::bind::{Binder, Patience};
+use crate::bounds;
 use crate::config::{self, Config, span};
 use crate::cycle::Cycle;
 use crate::intake;
@@ -204,6 +205,11 @@ async fn parts(
         metrics: metrics.clone(),
         shutdown: acting.clone(),
     });
+    // Where bounds are ignored on purpose, nobody wants to hear of them.
+    if config.placement.delay_filter {
+        let (name, watching) = (config.scheduler_name.clone(), acting.clone());
+        acting.spawn(bounds::watch(name, shared.clone(), teller.clone(), metrics.clone(), leadership.clone(), watching));
+    }
     let writer = node_networks::Writer {
         client: telling,
         shared: shared.clone(),

@@ -7,6 +7,7 @@ mod conditions;
 
 pub use conditions::ConditionWriter;
 
+use crate::bounds::BoundNews;
 use crate::explain::event_note;
 use crate::state::{Shared, Told};
 use chassis::events::{EventType, Recorder};
@@ -45,6 +46,15 @@ impl Teller {
 
     pub fn scheduled(&self, pod: &Pod, decision: &Decision) {
         self.events.publish(reference(pod), EventType::Normal, "Scheduled", "Binding", event_note(decision));
+    }
+
+    /// A pod that runs is outside its bounds, or within them again.
+    pub fn bound(&self, news: &BoundNews) {
+        let (pod, kind, reason, note) = match news {
+            BoundNews::Violated { pod, note } => (pod, EventType::Warning, "DelayBoundViolated", note),
+            BoundNews::Restored { pod, note } => (pod, EventType::Normal, "DelayBoundRestored", note),
+        };
+        self.events.publish(reference(pod), kind, reason, "WatchingBounds", note.as_str());
     }
 
     /// `message` goes into the condition, `note` into the event. A pod that is gone or being deleted needs no word.
