@@ -3,7 +3,7 @@
 mod args;
 mod checks;
 mod clients;
-mod objects;
+pub mod objects;
 mod programs;
 mod record;
 mod say;

@@ -2,10 +2,15 @@
 
 use crate::world::{Role, World};
 use anyhow::{Context, Result};
+use api::labels::{SYSTEM_NAMESPACE, TOPOLOGY_PORT, TOPOLOGY_SERVICE};
+use api::protocol::TOKEN_AUDIENCE;
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 
 /// Namespace of the demo's pods.
 pub const NAMESPACE: &str = "demo";
@@ -119,13 +124,56 @@ pub fn max_rtt_us(world: &World, built_in: bool) -> u32 {
 pub fn system_pod(app: &str, node: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": format!("{app}-{node}"), "namespace": api::labels::SYSTEM_NAMESPACE, "labels": {"app.kubernetes.io/name": app}},
+        "metadata": {"name": format!("{app}-{node}"), "namespace": SYSTEM_NAMESPACE, "labels": {"app.kubernetes.io/name": app}},
         "spec": {
             "nodeName": node, "serviceAccountName": app,
             "tolerations": [{"operator": "Exists"}],
             "containers": [{"name": app, "image": format!("{app}:{}", env!("CARGO_PKG_VERSION"))}],
         },
     })
+}
+
+/// Creates the pod of `app` on `node` and asks for a token that is bound to it, of the topology service's audience.
+pub async fn system_token(client: &Client, app: &str, node: &str) -> Result<String> {
+    create(client, system_pod(app, node)).await?;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+    let pod = pods.get(&format!("{app}-{node}")).await.with_context(|| format!("the pod of {app} on {node} is gone"))?;
+    let bound =
+        BoundObjectReference { api_version: Some("v1".into()), kind: Some("Pod".into()), name: Some(pod.name_any()), uid: pod.uid() };
+    let spec = TokenRequestSpec {
+        audiences: Some(vec![TOKEN_AUDIENCE.into()]),
+        bound_object_ref: Some(bound),
+        expiration_seconds: Some(86_400),
+        ..TokenRequestSpec::default()
+    };
+    let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+    let answer = accounts
+        .create_token_request(app, &PostParams::default(), &request)
+        .await
+        .with_context(|| format!("no token for {app} on {node}"))?;
+    answer.status.and_then(|status| status.token).context("the answer to the token request has no token")
+}
+
+/// The Service of the topology service and one replica of it, by which agents and routers find it.
+pub async fn topology_service(client: &Client, replica: SocketAddr) -> Result<()> {
+    let metadata = json!({"name": TOPOLOGY_SERVICE, "namespace": SYSTEM_NAMESPACE});
+    create(
+        client,
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": metadata,
+            "spec": {"ports": [{"name": "topology", "port": TOPOLOGY_PORT, "targetPort": replica.port()}]},
+        }),
+    )
+    .await?;
+    let family = if replica.is_ipv4() { "IPv4" } else { "IPv6" };
+    create(client, json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
+        "metadata": {"name": "edge-scheduler-demo", "namespace": SYSTEM_NAMESPACE, "labels": {"kubernetes.io/service-name": TOPOLOGY_SERVICE}},
+        "endpoints": [{"addresses": [replica.ip()], "conditions": {"ready": true}}],
+        "ports": [{"name": "topology", "port": replica.port(), "protocol": "TCP"}],
+    }))
+    .await
 }
 
 #[cfg(test)]

@@ -1,23 +1,21 @@
 //! The three programs, started as anywhere: their own entry points, service accounts, HTTPS to the API server, tokens bound to pods.
 
 use super::args::Args;
-use super::objects::{self, system_pod};
+use super::objects;
 use crate::apiserver::Server;
 use crate::wan::address;
 use crate::world::World;
 use anyhow::{Context, Result};
 use api::labels;
-use api::protocol::{ProbeMethod, TOKEN_AUDIENCE};
+use api::protocol::ProbeMethod;
 use chassis::client::ClientConfig;
 use chassis::config::Duration as Setting;
 use chassis::shutdown::Shutdown;
 use chassis::topology::TopologyConfig;
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
-use kube::api::{Api, PostParams};
-use kube::{Client, ResourceExt};
-use serde_json::json;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use kube::api::Api;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -68,24 +66,7 @@ impl Programs<'_> {
         let topology = running.topology;
         // It gives its lease back after everything else has ended.
         self.shutdown.spawn(running.join());
-        let port = topology.port();
-        let metadata = json!({"name": labels::TOPOLOGY_SERVICE, "namespace": labels::SYSTEM_NAMESPACE});
-        objects::create(
-            &self.client,
-            json!({
-                "apiVersion": "v1", "kind": "Service", "metadata": metadata,
-                "spec": {"ports": [{"name": "topology", "port": labels::TOPOLOGY_PORT, "targetPort": port}]},
-            }),
-        )
-        .await?;
-        let service = [("kubernetes.io/service-name", labels::TOPOLOGY_SERVICE)];
-        objects::create(&self.client, json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"name": "edge-scheduler-demo", "namespace": labels::SYSTEM_NAMESPACE, "labels": std::collections::BTreeMap::from(service)},
-            "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}}],
-            "ports": [{"name": "topology", "port": port, "protocol": "TCP"}],
-        }))
-        .await?;
+        objects::topology_service(&self.client, topology).await?;
         Ok(topology)
     }
 
@@ -117,26 +98,9 @@ impl Programs<'_> {
         Ok(path)
     }
 
-    /// Creates the program's pod on the node and writes a token that is bound to it, as the kubelet projects one.
+    /// Writes a token as the kubelet projects one into the program's pod on the node.
     async fn token(&self, app: &str, node: &str, path: &Path) -> Result<()> {
-        objects::create(&self.client, system_pod(app, node)).await?;
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), labels::SYSTEM_NAMESPACE);
-        let pod = pods.get(&format!("{app}-{node}")).await.with_context(|| format!("the pod of {app} on {node} is gone"))?;
-        let bound =
-            BoundObjectReference { api_version: Some("v1".into()), kind: Some("Pod".into()), name: Some(pod.name_any()), uid: pod.uid() };
-        let spec = TokenRequestSpec {
-            audiences: Some(vec![TOKEN_AUDIENCE.into()]),
-            bound_object_ref: Some(bound),
-            expiration_seconds: Some(86_400),
-            ..TokenRequestSpec::default()
-        };
-        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), labels::SYSTEM_NAMESPACE);
-        let answer = accounts
-            .create_token_request(app, &PostParams::default(), &request)
-            .await
-            .with_context(|| format!("no token for {app} on {node}"))?;
-        let token = answer.status.and_then(|status| status.token).context("the answer to the token request has no token")?;
+        let token = objects::system_token(&self.client, app, node).await?;
         std::fs::write(path, token).with_context(|| format!("cannot write {}", path.display()))
     }
 
