@@ -41,6 +41,13 @@ pub struct Setting {
     pub value: String,
 }
 
+impl Setting {
+    /// Those of (flag, key, value) that were given.
+    pub fn given(flags: impl IntoIterator<Item = (&'static str, &'static str, Option<String>)>) -> Vec<Setting> {
+        flags.into_iter().filter_map(|(flag, key, value)| Some(Setting { flag, key, value: value? })).collect()
+    }
+}
+
 /// Flags that every program has.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CommonArgs {

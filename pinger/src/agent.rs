@@ -112,12 +112,12 @@ impl Agent {
         let mut state = self.state();
         change(&mut state.wants);
         let State { row, pacer, timeout, wants } = &mut *state;
-        let mut peers: BTreeMap<String, (Option<SocketAddr>, bool)> = BTreeMap::new();
+        let mut peers: BTreeMap<Arc<str>, (Option<SocketAddr>, bool)> = BTreeMap::new();
         for want in wants.values() {
-            for peer in want.peers.iter().flat_map(|p| &p.peers).filter(|p| p.node != self.node) {
+            for peer in want.peers.iter().flat_map(|p| &p.peers).filter(|p| *p.node != *self.node) {
                 let entry = peers.entry(peer.node.clone()).or_default();
                 entry.0 = peer.address.or(entry.0);
-                entry.1 |= peer.probe || want.also_probe.contains(&peer.node);
+                entry.1 |= peer.probe || want.also_probe.contains(&*peer.node);
             }
             if let Some(peers) = &want.peers {
                 pacer.set_interval(Duration::from_millis(peers.interval_ms.max(1)));
@@ -125,7 +125,7 @@ impl Agent {
             }
         }
         row.set_peers(&peers);
-        let probed = peers.iter().filter(|(_, (address, probe))| *probe && address.is_some()).map(|(name, _)| name.as_str());
+        let probed = peers.iter().filter(|(_, (address, probe))| *probe && address.is_some()).map(|(name, _)| name);
         pacer.set_peers(&self.node, probed, now);
         drop(state);
         self.peers_changed.notify_one();
@@ -143,7 +143,7 @@ impl Agent {
                     let agent = self.clone();
                     in_flight.spawn(async move { agent.probe_once(peer).await });
                 }
-                Turn::Probe(peer) => tracing::warn!(peer, "too many probes in flight; this one is left out"),
+                Turn::Probe(peer) => tracing::warn!(%peer, "too many probes in flight; this one is left out"),
                 Turn::WaitUntil(at) => {
                     tokio::select! {
                         () = tokio::time::sleep(at - now) => {}
@@ -159,7 +159,7 @@ impl Agent {
         in_flight.shutdown().await;
     }
 
-    async fn probe_once(&self, peer: String) {
+    async fn probe_once(&self, peer: Arc<str>) {
         let (target, timeout) = {
             let state = self.state();
             (state.row.target(&peer), state.timeout)
@@ -173,7 +173,7 @@ impl Agent {
             Ok(rtt) => state.row.answered(&peer, method, rtt, now),
             Err(ProbeError::Stopped) => {}
             Err(error) => {
-                tracing::debug!(peer, %error, "probe lost");
+                tracing::debug!(%peer, %error, "probe lost");
                 state.row.lost(&peer, method, now);
             }
         }

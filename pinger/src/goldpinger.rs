@@ -22,7 +22,7 @@ pub fn check_all(node: &str, address: &str, pairs: &[PairView]) -> Value {
 }
 
 fn results(pairs: &[PairView]) -> Map<String, Value> {
-    pairs.iter().filter(|pair| pair.probed).map(|pair| (pair.peer.clone(), result(pair))).collect()
+    pairs.iter().filter(|pair| pair.probed).map(|pair| (pair.peer.to_string(), result(pair))).collect()
 }
 
 fn result(pair: &PairView) -> Value {

@@ -1,7 +1,7 @@
 //! The link to one replica of the topology service: its peers in, this agent's row out. Every replica has one, so that each is whole by itself.
 
 use crate::agent::Agent;
-use crate::row::Acknowledged;
+use crate::row::{Acknowledged, Changes};
 use api::protocol::{DeviceReport, Peers, Report, ReportAck};
 use chassis::backoff::Backoff;
 use chassis::shutdown::Shutdown;
@@ -45,10 +45,10 @@ async fn report_rows(agent: &Agent, replica: &Replica, echo: Option<SocketAddr>,
     let mut trouble = Trouble::new("report", replica.base());
     while shutdown.sleep(interval).await {
         let now = agent.now();
-        let row = agent.with_row(|row| row.report(now));
-        let changes = acknowledged.as_ref().and_then(|known| known.changes(&row, now));
-        let full = changes.is_none();
-        let pairs = changes.unwrap_or_else(|| row.into_values().collect());
+        let Changes { full, pairs } = agent.with_row(|row| match &acknowledged {
+            Some(known) => known.changes(row, now),
+            None => Changes::all(row, now),
+        });
         let devices = agent.devices.borrow().clone();
         let devices = (devices_sent.as_ref() != Some(&devices)).then_some(devices);
         if !full && pairs.is_empty() && devices.is_none() {
@@ -66,7 +66,7 @@ async fn report_rows(agent: &Agent, replica: &Replica, echo: Option<SocketAddr>,
                 }
                 match ack.need_full {
                     true => acknowledged = None,
-                    false => acknowledged.get_or_insert_default().sent(report.pairs, full, now),
+                    false => acknowledged.get_or_insert_default().sent(Changes { full, pairs: report.pairs }, now),
                 }
             }
             Err(error) => {

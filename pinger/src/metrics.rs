@@ -50,7 +50,7 @@ impl Collector for RowCollector {
         )?;
         for view in &views {
             for (quantile, us) in [("0.5", view.p50_us), ("0.9", view.p90_us)] {
-                let labels = [("peer", view.peer.as_str()), ("quantile", quantile)];
+                let labels = [("peer", &*view.peer), ("quantile", quantile)];
                 let gauge = ConstGauge::new(f64::from(us.unwrap_or(0)) / 1e6);
                 gauge.encode(family.encode_family(&labels)?)?;
             }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A joining pair is probed this often ...
@@ -12,7 +13,7 @@ const JOINING_GAP: Duration = Duration::from_secs(1);
 /// What the pacer wants at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Turn {
-    Probe(String),
+    Probe(Arc<str>),
     /// Nothing before this moment.
     WaitUntil(Duration),
     /// No peer to probe.
@@ -30,8 +31,8 @@ pub struct Pacer {
     /// Smallest distance between any two probes of this agent.
     gap: Duration,
     next_free: Duration,
-    peers: BTreeMap<String, Peer>,
-    due: BinaryHeap<Reverse<(Duration, String)>>,
+    peers: BTreeMap<Arc<str>, Peer>,
+    due: BinaryHeap<Reverse<(Duration, Arc<str>)>>,
 }
 
 impl Pacer {
@@ -46,15 +47,15 @@ impl Pacer {
 
     /// Replaces the set of peers. Known ones keep their place; new ones start spread over one joining gap, by a hash of both names, so that agents that
     /// start together do not probe in step.
-    pub fn set_peers<'a>(&mut self, own: &str, names: impl Iterator<Item = &'a str>, now: Duration) {
+    pub fn set_peers<'a>(&mut self, own: &str, names: impl Iterator<Item = &'a Arc<str>>, now: Duration) {
         let mut old = std::mem::take(&mut self.peers);
         for name in names {
             let peer = old.remove(name).unwrap_or_else(|| {
                 let due = now + JOINING_GAP.mul_f64(phase(own, name));
-                self.due.push(Reverse((due, name.to_owned())));
+                self.due.push(Reverse((due, name.clone())));
                 Peer { probes: 0, due }
             });
-            self.peers.insert(name.to_owned(), peer);
+            self.peers.insert(name.clone(), peer);
         }
     }
 
@@ -93,11 +94,15 @@ fn phase(own: &str, peer: &str) -> f64 {
 mod tests {
     use super::*;
 
+    fn names<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Vec<Arc<str>> {
+        names.into_iter().map(|name| name.as_ref().into()).collect()
+    }
+
     /// Probes per peer in each second of a run.
-    fn run(peers: usize, rate: u32, seconds: u64) -> Vec<BTreeMap<String, u32>> {
-        let names: Vec<String> = (0..peers).map(|i| format!("n{i}")).collect();
+    fn run(peers: usize, rate: u32, seconds: u64) -> Vec<BTreeMap<Arc<str>, u32>> {
+        let names = names((0..peers).map(|i| format!("n{i}")));
         let mut pacer = Pacer::new(Duration::from_secs(10), rate);
-        pacer.set_peers("me", names.iter().map(String::as_str), Duration::ZERO);
+        pacer.set_peers("me", names.iter(), Duration::ZERO);
         let mut seen = vec![BTreeMap::new(); seconds as usize];
         let mut now = Duration::ZERO;
         while now < Duration::from_secs(seconds) {
@@ -129,8 +134,8 @@ mod tests {
     #[test]
     fn a_peer_that_left_is_not_probed_and_one_that_stays_keeps_its_place() {
         let mut pacer = Pacer::new(Duration::from_secs(10), 1000);
-        pacer.set_peers("me", ["a", "b"].into_iter(), Duration::ZERO);
-        pacer.set_peers("me", ["b"].into_iter(), Duration::ZERO);
+        pacer.set_peers("me", names(["a", "b"]).iter(), Duration::ZERO);
+        pacer.set_peers("me", names(["b"]).iter(), Duration::ZERO);
         let at = Duration::from_secs(2);
         assert_eq!(pacer.next(at), Turn::Probe("b".into()));
         assert!(matches!(pacer.next(at), Turn::WaitUntil(_)));

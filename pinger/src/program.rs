@@ -35,8 +35,7 @@ impl Program for Pinger {
 
     fn settings(args: &Args) -> Vec<Setting> {
         let node_name = args.node_name.clone().or_else(|| (args.once && !args.peer.is_empty()).then(|| "this machine".to_owned()));
-        let pairs = [("--node-name", "nodeName", node_name), ("--admin-address", "adminAddress", args.admin_address.clone())];
-        pairs.into_iter().filter_map(|(flag, key, value)| Some(Setting { flag, key, value: value? })).collect()
+        Setting::given([("--node-name", "nodeName", node_name), ("--admin-address", "adminAddress", args.admin_address.clone())])
     }
 
     async fn run(args: Args, config: Config, shutdown: Shutdown) -> Result<(), Error> {

@@ -6,6 +6,7 @@ use placement::topology::window::{Figures, Window};
 use placement::units::{Micros, Timestamp};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A pair is reported when its p50 or p90 moved by more than this share ...
@@ -38,7 +39,7 @@ impl Pair {
 /// One pair as people and metrics see it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PairView {
-    pub peer: String,
+    pub peer: Arc<str>,
     pub address: Option<SocketAddr>,
     pub probed: bool,
     pub method: Option<ProbeMethod>,
@@ -54,7 +55,7 @@ pub struct PairView {
 
 pub struct Row {
     methods: Methods,
-    pairs: BTreeMap<String, Pair>,
+    pairs: BTreeMap<Arc<str>, Pair>,
 }
 
 impl Row {
@@ -63,7 +64,7 @@ impl Row {
     }
 
     /// Replaces the set of peers. A peer that stays keeps its window; one whose address changed starts anew.
-    pub fn set_peers(&mut self, peers: &BTreeMap<String, (Option<SocketAddr>, bool)>) {
+    pub fn set_peers(&mut self, peers: &BTreeMap<Arc<str>, (Option<SocketAddr>, bool)>) {
         let mut old = std::mem::take(&mut self.pairs);
         for (name, &(address, probed)) in peers {
             let fresh =
@@ -113,11 +114,11 @@ impl Row {
         self.pairs.iter().map(|(name, pair)| self.view(name, pair)).collect()
     }
 
-    fn view(&self, name: &str, pair: &Pair) -> PairView {
+    fn view(&self, name: &Arc<str>, pair: &Pair) -> PairView {
         let figures = pair.figures;
         let window = pair.window.as_deref();
         PairView {
-            peer: name.to_owned(),
+            peer: name.clone(),
             address: pair.address,
             probed: pair.probed,
             method: pair.method(&self.methods).filter(|_| pair.probed),
@@ -131,27 +132,28 @@ impl Row {
         }
     }
 
+    /// Peers with enough samples to count, and the p50 to each in microseconds.
+    pub fn measured(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.pairs.iter().filter_map(|(name, pair)| Some((&**name, pair.figures?.p50.0)))
+    }
+
     /// Every pair with enough samples to count, or that fails.
-    pub fn report(&self, now: Duration) -> BTreeMap<String, PairReport> {
-        let reports = self.pairs.iter().filter(|(_, pair)| pair.probed).filter_map(|(name, pair)| {
+    pub fn report(&self, now: Duration) -> impl Iterator<Item = PairReport> {
+        self.pairs.iter().filter(|(_, pair)| pair.probed).filter_map(move |(name, pair)| {
             let view = self.view(name, pair);
             let counts = view.p50_us.is_some() || view.failing;
-            view.method.filter(|_| counts).map(|method| {
-                let report = PairReport {
-                    to: name.clone(),
-                    method,
-                    samples: view.samples,
-                    lost: view.lost,
-                    p50_us: view.p50_us.unwrap_or(0),
-                    p90_us: view.p90_us.unwrap_or(0),
-                    jitter_us: view.jitter_us,
-                    age_ms: pair.answered_at.map_or(u64::MAX, |at| now.saturating_sub(at).as_millis() as u64),
-                    failing: view.failing,
-                };
-                (name.clone(), report)
+            view.method.filter(|_| counts).map(|method| PairReport {
+                to: view.peer,
+                method,
+                samples: view.samples,
+                lost: view.lost,
+                p50_us: view.p50_us.unwrap_or(0),
+                p90_us: view.p90_us.unwrap_or(0),
+                jitter_us: view.jitter_us,
+                age_ms: pair.answered_at.map_or(u64::MAX, |at| now.saturating_sub(at).as_millis() as u64),
+                failing: view.failing,
             })
-        });
-        reports.collect()
+        })
     }
 }
 
@@ -162,45 +164,85 @@ fn moment(now: Duration) -> Timestamp {
 /// What one replica has acknowledged, so that it is sent only what changed.
 #[derive(Default)]
 pub struct Acknowledged {
-    pairs: BTreeMap<String, (PairReport, Duration)>,
+    pairs: BTreeMap<Arc<str>, Told>,
+}
+
+/// Of a pair that was sent: what decides whether it is sent again.
+struct Told {
+    at: Duration,
+    age_ms: u64,
+    p50_us: u32,
+    p90_us: u32,
+    method: ProbeMethod,
+    failing: bool,
+    settled: bool,
+}
+
+/// What a replica is to be sent.
+#[derive(Debug, PartialEq)]
+pub struct Changes {
+    /// Whether these are all pairs: what is missing is gone.
+    pub full: bool,
+    pub pairs: Vec<PairReport>,
 }
 
 impl Acknowledged {
-    /// Pairs worth sending, or `None` when a pair is gone: then the whole row must be sent.
-    pub fn changes(&self, row: &BTreeMap<String, PairReport>, now: Duration) -> Option<Vec<PairReport>> {
-        if self.pairs.keys().any(|name| !row.contains_key(name)) {
-            return None;
-        }
-        let changed = row.values().filter(|new| match self.pairs.get(&new.to) {
-            None => true,
-            Some((old, sent)) => {
-                differs(old, new)
-                    || now.saturating_sub(*sent) >= REFRESH && new.age_ms < old.age_ms.saturating_add(REFRESH.as_millis() as u64)
+    /// Pairs worth sending; all of them when one is gone.
+    pub fn changes(&self, row: &Row, now: Duration) -> Changes {
+        let mut known = 0;
+        let mut pairs = Vec::new();
+        for pair in row.report(now) {
+            let told = self.pairs.get(&pair.to);
+            known += usize::from(told.is_some());
+            if told.is_none_or(|told| told.is_old(&pair, now)) {
+                pairs.push(pair);
             }
-        });
-        Some(changed.cloned().collect())
+        }
+        match known == self.pairs.len() {
+            true => Changes { full: false, pairs },
+            false => Changes::all(row, now),
+        }
     }
 
-    pub fn sent(&mut self, pairs: Vec<PairReport>, full: bool, now: Duration) {
-        if full {
+    pub fn sent(&mut self, changes: Changes, now: Duration) {
+        if changes.full {
             self.pairs.clear();
         }
-        self.pairs.extend(pairs.into_iter().map(|pair| (pair.to.clone(), (pair, now))));
+        self.pairs.extend(changes.pairs.into_iter().map(|pair| (pair.to.clone(), Told::of(&pair, now))));
     }
 }
 
-fn differs(old: &PairReport, new: &PairReport) -> bool {
-    let moved = |a: u32, b: u32| {
-        let by = a.abs_diff(b);
-        by > CHANGE_FLOOR_US && f64::from(by) > CHANGE_SHARE * f64::from(a.max(b))
-    };
-    // From 5 to 15 samples the larger figure is a maximum, from 16 a p90: the service should know which.
-    let settled = |r: &PairReport| r.samples >= 16;
-    old.failing != new.failing
-        || old.method != new.method
-        || settled(old) != settled(new)
-        || moved(old.p50_us, new.p50_us)
-        || moved(old.p90_us, new.p90_us)
+impl Changes {
+    /// The whole row.
+    pub fn all(row: &Row, now: Duration) -> Changes {
+        Changes { full: true, pairs: row.report(now).collect() }
+    }
+}
+
+impl Told {
+    fn of(pair: &PairReport, at: Duration) -> Told {
+        let PairReport { age_ms, p50_us, p90_us, method, failing, .. } = *pair;
+        Told { at, age_ms, p50_us, p90_us, method, failing, settled: settled(pair) }
+    }
+
+    /// Whether the pair has moved since, or a refresh is due and there is something to refresh with.
+    fn is_old(&self, new: &PairReport, now: Duration) -> bool {
+        let moved = |a: u32, b: u32| {
+            let by = a.abs_diff(b);
+            by > CHANGE_FLOOR_US && f64::from(by) > CHANGE_SHARE * f64::from(a.max(b))
+        };
+        self.failing != new.failing
+            || self.method != new.method
+            || self.settled != settled(new)
+            || moved(self.p50_us, new.p50_us)
+            || moved(self.p90_us, new.p90_us)
+            || now.saturating_sub(self.at) >= REFRESH && new.age_ms < self.age_ms.saturating_add(REFRESH.as_millis() as u64)
+    }
+}
+
+/// From 5 to 15 samples the larger figure is a maximum, from 16 a p90: the service should know which.
+fn settled(pair: &PairReport) -> bool {
+    pair.samples >= 16
 }
 
 #[cfg(test)]
@@ -211,7 +253,7 @@ mod tests {
 
     fn row(methods: &[ProbeMethod]) -> Row {
         let mut row = Row::new(Methods { v4: methods.to_vec(), v6: Vec::new() });
-        row.set_peers(&BTreeMap::from([("b".to_owned(), (Some("10.0.0.2:9444".parse().unwrap()), true))]));
+        row.set_peers(&BTreeMap::from([("b".into(), (Some("10.0.0.2:9444".parse().unwrap()), true))]));
         row
     }
 
@@ -225,9 +267,9 @@ mod tests {
     fn fewer_than_five_samples_are_not_reported() {
         let mut row = row(&[ProbeMethod::Udp]);
         answer(&mut row, 4, 2 * MS);
-        assert!(row.report(MS).is_empty());
+        assert!(row.report(MS).next().is_none());
         answer(&mut row, 1, 3 * MS);
-        let report = &row.report(MS)["b"];
+        let report = row.report(MS).next().unwrap();
         assert_eq!((report.p50_us, report.p90_us), (2000, 3000), "the largest of a few samples is what a bound is held against");
     }
 
@@ -239,22 +281,22 @@ mod tests {
         }
         assert_eq!(row.target("b").unwrap().1, ProbeMethod::Udp);
         answer(&mut row, 5, 2 * MS);
-        assert_eq!(row.report(MS)["b"].method, ProbeMethod::Udp);
+        assert_eq!(row.report(MS).next().unwrap().method, ProbeMethod::Udp);
         for _ in 0..3 {
             row.lost("b", ProbeMethod::Udp, MS);
         }
-        assert!(row.report(MS)["b"].failing);
+        assert!(row.report(MS).next().unwrap().failing);
     }
 
     #[test]
     fn a_peer_of_a_family_without_a_method_is_not_probed() {
         let mut row = Row::new(Methods { v4: Vec::new(), v6: vec![ProbeMethod::Udp] });
         let address = |text: &str| (Some(text.parse().unwrap()), true);
-        row.set_peers(&BTreeMap::from([("a".to_owned(), address("10.0.0.2:9444")), ("b".to_owned(), address("[fd00::2]:9444"))]));
+        row.set_peers(&BTreeMap::from([("a".into(), address("10.0.0.2:9444")), ("b".into(), address("[fd00::2]:9444"))]));
         assert_eq!(row.target("a"), None);
         assert_eq!(row.target("b").unwrap().1, ProbeMethod::Udp);
         row.lost("a", ProbeMethod::Udp, MS);
-        assert!(row.report(MS).is_empty());
+        assert!(row.report(MS).next().is_none());
     }
 
     #[test]
@@ -262,18 +304,19 @@ mod tests {
         let mut row = row(&[ProbeMethod::Udp]);
         answer(&mut row, 20, 2 * MS);
         let mut acknowledged = Acknowledged::default();
-        let check = |acknowledged: &Acknowledged, row: &Row, now, expected: Option<usize>| {
-            assert_eq!(acknowledged.changes(&row.report(now), now).map(|pairs| pairs.len()), expected);
+        let check = |acknowledged: &Acknowledged, row: &Row, now, pairs: usize, full: bool| {
+            let changes = acknowledged.changes(row, now);
+            assert_eq!((changes.pairs.len(), changes.full), (pairs, full));
         };
-        check(&acknowledged, &row, MS, Some(1));
-        acknowledged.sent(row.report(MS).into_values().collect(), true, MS);
-        check(&acknowledged, &row, 2 * MS, Some(0));
-        check(&acknowledged, &row, REFRESH + MS, Some(0));
+        check(&acknowledged, &row, MS, 1, false);
+        acknowledged.sent(Changes::all(&row, MS), MS);
+        check(&acknowledged, &row, 2 * MS, 0, false);
+        check(&acknowledged, &row, REFRESH + MS, 0, false);
         row.answered("b", ProbeMethod::Udp, 2 * MS, REFRESH);
-        check(&acknowledged, &row, REFRESH + MS, Some(1));
+        check(&acknowledged, &row, REFRESH + MS, 1, false);
         answer(&mut row, 60, 4 * MS);
-        check(&acknowledged, &row, 2 * MS, Some(1));
+        check(&acknowledged, &row, 2 * MS, 1, false);
         row.set_peers(&BTreeMap::new());
-        check(&acknowledged, &row, 2 * MS, None);
+        check(&acknowledged, &row, 2 * MS, 0, true);
     }
 }

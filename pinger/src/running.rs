@@ -233,7 +233,7 @@ pub async fn once(config: Config, given: Vec<PeerArg>, shutdown: &Shutdown) -> R
             };
             let replica = service.replica(&base);
             let peers: Peers = replica.get("/v1/peers").await.map_err(Error::Peers)?;
-            peers.peers.into_iter().filter_map(|peer| Some((peer.node, peer.address?))).collect()
+            peers.peers.into_iter().filter_map(|peer| Some((peer.node.to_string(), peer.address?))).collect()
         }
     };
     let echo = sockets.echo.clone();

@@ -117,7 +117,7 @@ async fn an_agent_reports_its_peers_whole_and_then_what_changed() {
     world.config = config;
     world.peer("b", peer.echo);
     let agent = world.agent("a").await;
-    let first = world.service.report(|r| r.pairs.iter().any(|p| p.to == "b")).await;
+    let first = world.service.report(|r| r.pairs.iter().any(|p| &*p.to == "b")).await;
     let pair = &first.pairs[0];
     assert_eq!(
         (first.node.as_str(), first.echo, pair.method),
@@ -138,7 +138,7 @@ async fn a_silent_peer_is_reported_as_failing() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     world.peer("dead", silent.local_addr().unwrap());
     let _agent = world.agent("a").await;
-    let report = world.service.report(|r| r.pairs.iter().any(|p| p.to == "dead")).await;
+    let report = world.service.report(|r| r.pairs.iter().any(|p| &*p.to == "dead")).await;
     assert!(report.pairs[0].failing && report.pairs[0].samples == 0, "{report:?}");
     world.end().await;
 }

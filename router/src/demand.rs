@@ -161,24 +161,14 @@ async fn tell(replica: Replica, mut reports: watch::Receiver<Option<Arc<DemandRe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        proxy::{Clients, PoolSettings, ProxySettings},
-        table::RoutingTable,
-        testing,
-    };
+    use crate::testing;
 
     #[test]
     fn counters_become_rates_and_idle_pods_are_named_for_a_while() {
-        let settings = ProxySettings {
-            clients: Clients::new("edge-1", &[], Vec::new()),
-            expose_endpoint: true,
-            pool: PoolSettings { source: None, idle_timeout: LINGER, idle_per_endpoint: 1 },
-        };
-        let shared = Shared::new(settings);
         let backend = testing::backend("a", "edge-3", ([10, 0, 0, 1], 80).into());
         let endpoint = Arc::clone(&backend.endpoint);
         let load_balancer = Arc::new(testing::load_balancer("demo/vision", vec![backend]));
-        shared.table.store(Arc::new(RoutingTable::new(1, vec![Arc::clone(&load_balancer)], HashMap::new(), Vec::new(), "cluster.local")));
+        let shared = testing::shared(Arc::clone(&load_balancer));
         let start = Instant::now();
         let mut meter = Meter::new("edge-1", 7, start);
         let mut check = |at_s: u64, rates: &[f64], loads: &[f64]| {

@@ -112,28 +112,18 @@ fn latency(encoder: &mut DescriptorEncoder<'_>, load_balancers: &[&Arc<LoadBalan
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        proxy::{Clients, PoolSettings, ProxySettings},
-        table::RoutingTable,
-        testing,
-    };
+    use crate::testing;
     use prometheus_client::{encoding::text::encode, registry::Registry};
     use std::time::Duration;
 
     #[test]
     fn counters_show_as_series() {
-        let settings = ProxySettings {
-            clients: Clients::new("edge-1", &[], Vec::new()),
-            expose_endpoint: true,
-            pool: PoolSettings { source: None, idle_timeout: Duration::from_secs(1), idle_per_endpoint: 1 },
-        };
-        let shared = Shared::new(settings);
         let backend = testing::backend("a", "edge-3", ([10, 0, 0, 1], 80).into());
         let _in_flight = backend.endpoint.enter(0);
         let load_balancer = testing::load_balancer("demo/vision", vec![backend]);
         load_balancer.stats.answered(http::StatusCode::OK, Duration::from_millis(3));
         load_balancer.stats.infeasible();
-        shared.table.store(Arc::new(RoutingTable::new(7, vec![Arc::new(load_balancer)], Default::default(), Vec::new(), "cluster.local")));
+        let shared = testing::shared(Arc::new(load_balancer));
         let mut registry = Registry::default();
         registry.register_collector(Box::new(RouterCollector { shared, following: Arc::default() }));
         let mut text = String::new();

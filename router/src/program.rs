@@ -34,12 +34,11 @@ impl Program for EdgeRouter {
     type Error = Error;
 
     fn settings(args: &Args) -> Vec<Setting> {
-        let pairs = [
-            ("--node-name", "nodeName", &args.node_name),
-            ("--listen-address", "listenAddress", &args.listen_address),
-            ("--admin-address", "adminAddress", &args.admin_address),
-        ];
-        pairs.into_iter().filter_map(|(flag, key, value)| Some(Setting { flag, key, value: value.clone()? })).collect()
+        Setting::given([
+            ("--node-name", "nodeName", args.node_name.clone()),
+            ("--listen-address", "listenAddress", args.listen_address.clone()),
+            ("--admin-address", "adminAddress", args.admin_address.clone()),
+        ])
     }
 
     async fn run(_args: Args, config: Config, shutdown: Shutdown) -> Result<(), Error> {

@@ -1,16 +1,28 @@
 //! Tables for tests.
 
-use crate::table::{Affinity, Backend, Endpoint, EndpointKey, LoadBalancer, LoadBalancerTimeouts, SiteView, Stats, Transport};
+use crate::proxy::{Clients, PoolSettings, ProxySettings, Shared};
+use crate::table::{Affinity, Backend, Endpoint, EndpointKey, LoadBalancer, LoadBalancerTimeouts, RoutingTable, SiteView, Stats, Transport};
 use placement::{
     balance::{self, Endpoints, PathRtt, Policy, SiteColumn},
     units::Micros,
 };
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 /// An endpoint of pod `demo/<pod>` on node `node`.
 pub fn backend(pod: &str, node: &str, address: SocketAddr) -> Backend {
     let key = EndpointKey { pod: format!("demo/{pod}").into(), node: node.into(), address };
     Backend { endpoint: Endpoint::new(key), declared: Micros(1000), learned: Arc::default() }
+}
+
+/// What a proxy on edge-1 shares, with this load balancer in its table of generation 7.
+pub fn shared(load_balancer: Arc<LoadBalancer>) -> Arc<Shared> {
+    let shared = Shared::new(ProxySettings {
+        clients: Clients::new("edge-1", &[], Vec::new()),
+        expose_endpoint: true,
+        pool: PoolSettings { source: None, idle_timeout: Duration::from_secs(1), idle_per_endpoint: 1 },
+    });
+    shared.table.store(Arc::new(RoutingTable::new(7, vec![load_balancer], HashMap::new(), Vec::new(), "cluster.local")));
+    shared
 }
 
 /// A load balancer with one client site, `edge-1`, that is 1 ms from the first backend, 2 ms from the second and so on.

@@ -53,14 +53,13 @@ impl Program for Scheduler {
 
     fn settings(args: &Args) -> Vec<Setting> {
         let source = args.delay_matrix.as_ref().map(|_| "files".to_owned());
-        let settings = [
+        Setting::given([
             ("--admin-address", "adminAddress", args.admin_address.clone()),
             ("--topology-address", "topology.address", args.topology_address.clone()),
             ("--delay-matrix", "topology.source", source),
             ("--delay-matrix", "topology.matrix", args.delay_matrix.clone()),
             ("--metadata", "topology.metadata", args.metadata.clone()),
-        ];
-        settings.into_iter().filter_map(|(flag, key, value)| Some(Setting { flag, key, value: value? })).collect()
+        ])
     }
 
     async fn run(args: Args, config: Config, shutdown: Shutdown) -> Result<(), Error> {

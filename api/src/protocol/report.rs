@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// How a sample was taken, in the order in which agents try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,7 +22,7 @@ pub enum ProbeMethod {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentPeer {
-    pub node: String,
+    pub node: Arc<str>,
     /// Address and echo port of the peer's agent; the address is what ICMP goes to. `None` while it is unknown: it can't be probed.
     pub address: Option<SocketAddr>,
     /// Whether the asking agent probes this pair. The other end does otherwise, and this one only as an audit or when asked to.
@@ -46,7 +47,7 @@ pub struct Peers {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PairReport {
-    pub to: String,
+    pub to: Arc<str>,
     pub method: ProbeMethod,
     /// Answered and lost probes in the window.
     pub samples: u16,

@@ -26,7 +26,7 @@ use programs::{ECHO_PORT, Programs};
 use record::{PodState, Record};
 use say::Say;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -207,39 +207,37 @@ impl Stages<'_> {
     /// Waits until every pair is measured.
     async fn measure(&self, pingers: &[edge_pinger::Running]) -> Result<()> {
         let pairs = self.world.len() * (self.world.len() - 1) / 2;
+        let indexes: HashMap<&str, usize> = self.world.nodes.iter().enumerate().map(|(index, node)| (node.name.as_str(), index)).collect();
         let begun = Instant::now();
         let mut told = 0;
         loop {
-            let figures: BTreeMap<(&str, String), u32> = pingers
-                .iter()
-                .flat_map(|p| p.agent.with_row(|row| row.views()).into_iter().map(|view| (p.agent.node.as_str(), view)))
-                .filter_map(|(node, view)| Some(((node, view.peer.clone()), view.p50_us?)))
-                .collect();
-            let measured: BTreeSet<(&str, &str)> =
-                figures.keys().map(|(a, b)| if *a < b.as_str() { (*a, b.as_str()) } else { (b.as_str(), *a) }).collect();
-            let percent = 100 * measured.len() / pairs.max(1);
-            if percent >= told + 10 || measured.len() == pairs {
-                told = percent;
-                self.say.tell(format!("  measured {} of {pairs} pairs ({percent} %)", measured.len()));
+            let mut figures = BTreeMap::new();
+            for (a, pinger) in pingers.iter().enumerate() {
+                pinger.agent.with_row(|row| {
+                    let known = row.measured().filter_map(|(peer, p50_us)| Some((*indexes.get(peer)?, p50_us)));
+                    figures.extend(known.map(|(b, p50_us)| ((a.min(b), a.max(b)), p50_us)));
+                });
             }
-            if measured.len() == pairs {
+            let measured = figures.len();
+            let percent = 100 * measured / pairs.max(1);
+            if percent >= told + 10 || measured == pairs {
+                told = percent;
+                self.say.tell(format!("  measured {measured} of {pairs} pairs ({percent} %)"));
+            }
+            if measured == pairs {
                 self.tell_rtts(&figures);
                 return Ok(());
             }
             if begun.elapsed() > MEASURE_LIMIT {
-                bail!("only {} of {pairs} pairs were measured within {} s", measured.len(), MEASURE_LIMIT.as_secs());
+                bail!("only {measured} of {pairs} pairs were measured within {} s", MEASURE_LIMIT.as_secs());
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
 
-    fn tell_rtts(&self, figures: &BTreeMap<(&str, String), u32>) {
-        let mut errors: Vec<i64> = figures
-            .iter()
-            .filter_map(|((a, b), us)| {
-                Some(i64::from(*us) - i64::from(self.world.rtt_us(self.world.index_of(a)?, self.world.index_of(b)?)))
-            })
-            .collect();
+    /// `figures`: p50 in microseconds by pair of nodes, the lesser index first.
+    fn tell_rtts(&self, figures: &BTreeMap<(usize, usize), u32>) {
+        let mut errors: Vec<i64> = figures.iter().map(|(&(a, b), &us)| i64::from(us) - i64::from(self.world.rtt_us(a, b))).collect();
         errors.sort_unstable();
         let at = |percent: usize| errors.get((errors.len() * percent / 100).min(errors.len().saturating_sub(1))).copied().unwrap_or(0);
         self.say.tell(format!(
@@ -249,14 +247,8 @@ impl Stages<'_> {
         ));
         self.say.line(|_| json!({"event": "measured", "pairs": figures.len(), "medianErrorUs": at(50), "p95ErrorUs": at(95)}));
         let Some(first) = self.world.nodes.first() else { return };
-        let mut from_first: Vec<(u32, &str)> = figures
-            .iter()
-            .filter_map(|((a, b), us)| match (*a == first.name, b == &first.name) {
-                (true, _) => Some((*us, b.as_str())),
-                (_, true) => Some((*us, *a)),
-                _ => None,
-            })
-            .collect();
+        let mut from_first: Vec<(u32, &str)> =
+            figures.iter().filter(|((a, _), _)| *a == 0).map(|(&(_, b), &us)| (us, self.world.nodes[b].name.as_str())).collect();
         from_first.sort_unstable();
         let shown: Vec<String> = from_first.iter().take(13).map(|(us, node)| format!("{node} {:.1}", f64::from(*us) / 1e3)).collect();
         self.say.tell(format!("  RTT from {} in ms: {}", first.name, shown.join(", ")));

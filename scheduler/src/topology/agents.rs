@@ -10,6 +10,7 @@ use placement::topology::{Kind, PairStat};
 use placement::units::{Micros, Span, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Fewer samples are no measurement yet.
@@ -42,8 +43,8 @@ pub struct NodeFacts {
 /// One direction of a pair has new figures; `None`: it is no longer reported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairChange {
-    pub from: String,
-    pub to: String,
+    pub from: Arc<str>,
+    pub to: Arc<str>,
     pub stat: Option<PairStat>,
 }
 
@@ -67,7 +68,7 @@ struct Row {
     sequence: u64,
     echo: Option<SocketAddr>,
     devices: Option<DeviceReport>,
-    stats: HashMap<String, PairStat>,
+    stats: HashMap<Arc<str>, PairStat>,
     last: Timestamp,
     /// Has told something about a pair, or had nobody to probe.
     measured: bool,
@@ -77,10 +78,11 @@ struct Row {
 pub struct Agents {
     settings: Settings,
     started: Timestamp,
-    nodes: BTreeMap<String, NodeFacts>,
-    rows: HashMap<String, Row>,
+    /// Everything here that names a node shares these names: at 490 nodes there are 120,000 pairs.
+    nodes: BTreeMap<Arc<str>, NodeFacts>,
+    rows: HashMap<Arc<str>, Row>,
     /// Target of failing probes -> who can't reach it.
-    failing: HashMap<String, BTreeSet<String>>,
+    failing: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     generation: u64,
     /// What agents were told of, and when.
     published: u64,
@@ -116,8 +118,11 @@ impl Agents {
 
     /// Returns whether the node is new or has other addresses.
     pub fn apply_node(&mut self, name: &str, facts: NodeFacts) -> bool {
-        let old = self.nodes.insert(name.to_owned(), facts.clone());
-        let changed = old.is_none_or(|old| old.addresses != facts.addresses);
+        let old = self.nodes.get_mut(name).map(|old| std::mem::replace(old, facts.clone()));
+        let changed = old.as_ref().is_none_or(|old| old.addresses != facts.addresses);
+        if old.is_none() {
+            self.nodes.insert(name.into(), facts);
+        }
         self.generation += u64::from(changed);
         changed
     }
@@ -149,16 +154,16 @@ impl Agents {
 
     /// Nodes whose agent has reported since the start, with the time of its last report.
     pub fn reporting(&self) -> impl Iterator<Item = (&str, Timestamp)> {
-        self.rows.iter().map(|(node, row)| (node.as_str(), row.last))
+        self.rows.iter().map(|(node, row)| (&**node, row.last))
     }
 
     /// Takes a report whose caller was authenticated as the agent on `caller`.
     pub fn accept(&mut self, report: Report, caller: &str, now: Timestamp) -> Result<Accepted, ReportError> {
         validate(&report, caller)?;
-        let node = report.node.clone();
-        if !self.nodes.contains_key(&node) {
-            return Err(ReportError::UnknownNode { node });
-        }
+        let Some((node, _)) = self.nodes.get_key_value(report.node.as_str()) else {
+            return Err(ReportError::UnknownNode { node: report.node });
+        };
+        let node = node.clone();
         let need_full = Accepted { need_full: true, ..Accepted::default() };
         match self.rows.get(&node) {
             Some(row) if row.epoch == report.epoch => {
@@ -174,12 +179,11 @@ impl Agents {
             _ if !report.full => return Ok(need_full),
             _ => {}
         }
-        Ok(self.apply(report, now))
+        Ok(self.apply(node, report, now))
     }
 
-    fn apply(&mut self, report: Report, now: Timestamp) -> Accepted {
+    fn apply(&mut self, node: Arc<str>, report: Report, now: Timestamp) -> Accepted {
         let mut changes = Vec::new();
-        let node = report.node;
         let nobody = !self.settings.probing || !self.nodes.keys().any(|peer| *peer != node && probe_plan::probes(&node, peer));
         // An agent that starts anew knows less than its predecessor: what that measured stands until it is replaced or too old.
         let whole = report.full && self.rows.get(&node).is_some_and(|row| row.epoch == report.epoch);
@@ -204,29 +208,30 @@ impl Agents {
         }
         let pairs: &[PairReport] = if self.settings.probing { &report.pairs } else { &[] };
         if whole {
-            let named: BTreeSet<&str> = pairs.iter().map(|pair| pair.to.as_str()).collect();
-            let gone: Vec<String> = row.stats.keys().filter(|to| !named.contains(to.as_str())).cloned().collect();
+            let named: BTreeSet<&str> = pairs.iter().map(|pair| &*pair.to).collect();
+            let gone: Vec<Arc<str>> = row.stats.keys().filter(|to| !named.contains(&***to)).cloned().collect();
             for to in gone {
                 row.stats.remove(&to);
                 changes.push(PairChange { from: node.clone(), to, stat: None });
             }
             self.failing.retain(|target, by| {
-                if !named.contains(target.as_str()) {
+                if !named.contains(&**target) {
                     by.remove(&node);
                 }
                 !by.is_empty()
             });
         }
-        for pair in pairs.iter().filter(|pair| self.nodes.contains_key(&pair.to)) {
+        for pair in pairs {
+            let Some((to, _)) = self.nodes.get_key_value(&pair.to) else { continue };
             if pair.failing {
-                self.failing.entry(pair.to.clone()).or_default().insert(node.clone());
-            } else if let Some(by) = self.failing.get_mut(&pair.to) {
+                self.failing.entry(to.clone()).or_default().insert(node.clone());
+            } else if let Some(by) = self.failing.get_mut(to) {
                 by.remove(&node);
             }
             // A window that has lost its samples says nothing new: the figures from before stand, and grow old.
             let Some(stat) = stat(pair, now) else { continue };
-            if row.stats.insert(pair.to.clone(), stat) != Some(stat) {
-                changes.push(PairChange { from: node.clone(), to: pair.to.clone(), stat: Some(stat) });
+            if row.stats.insert(to.clone(), stat) != Some(stat) {
+                changes.push(PairChange { from: node.clone(), to: to.clone(), stat: Some(stat) });
             }
         }
         Accepted { need_full: false, also_probe: self.also_probe(&node), changes, devices_changed }
@@ -235,7 +240,7 @@ impl Agents {
     /// The peers of `node`'s agent; `None` when the node is not known.
     pub fn peers(&self, node: &str) -> Option<Peers> {
         let asking = self.nodes.get(node)?;
-        let peer = |(name, facts): (&String, &NodeFacts)| AgentPeer {
+        let peer = |(name, facts): (&Arc<str>, &NodeFacts)| AgentPeer {
             node: name.clone(),
             address: self.rows.get(name).and_then(|row| row.echo).and_then(|echo| match echo.ip().is_unspecified() {
                 true => reachable(facts, asking).map(|address| SocketAddr::new(address, echo.port())),
@@ -244,7 +249,7 @@ impl Agents {
             probe: probe_plan::probes(node, name),
         };
         let peers = match self.settings.probing {
-            true => self.nodes.iter().filter(|(name, _)| *name != node).map(peer).collect(),
+            true => self.nodes.iter().filter(|(name, _)| ***name != *node).map(peer).collect(),
             false => Vec::new(),
         };
         Some(Peers {
@@ -275,7 +280,7 @@ impl Agents {
     /// Peers that `node` should probe out of turn, because the end whose turn it is cannot reach it.
     fn also_probe(&self, node: &str) -> Vec<String> {
         let by = self.failing.get(node).into_iter().flatten();
-        by.filter(|peer| !probe_plan::probes(node, peer)).cloned().collect()
+        by.filter(|peer| !probe_plan::probes(node, peer)).map(|peer| peer.to_string()).collect()
     }
 }
 

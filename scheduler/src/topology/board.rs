@@ -98,12 +98,12 @@ impl Board {
         let mut batch = Vec::with_capacity(BATCH);
         for (a, b, rtt) in new.pairs() {
             gone.remove(&(a, b));
-            batch.push(PairChange { from: a.to_owned(), to: b.to_owned(), stat: Some(PairStat::declared(rtt, now)) });
+            batch.push(PairChange { from: a.into(), to: b.into(), stat: Some(PairStat::declared(rtt, now)) });
             if batch.len() == BATCH {
                 self.take(&std::mem::take(&mut batch), now);
             }
         }
-        batch.extend(gone.into_iter().map(|(a, b)| PairChange { from: a.to_owned(), to: b.to_owned(), stat: None }));
+        batch.extend(gone.into_iter().map(|(a, b)| PairChange { from: a.into(), to: b.into(), stat: None }));
         for part in batch.chunks(BATCH) {
             self.take(part, now);
         }

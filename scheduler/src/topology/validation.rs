@@ -37,19 +37,19 @@ pub fn validate(report: &Report, caller: &str) -> Result<(), ReportError> {
     let mut seen = HashSet::with_capacity(report.pairs.len());
     for pair in &report.pairs {
         let to = &pair.to;
-        if to == node {
+        if **to == **node {
             return Err(ReportError::Itself { node: node.clone() });
         }
         if !seen.insert(to) {
-            return Err(ReportError::Twice { node: node.clone(), to: to.clone() });
+            return Err(ReportError::Twice { node: node.clone(), to: to.to_string() });
         }
         for (field, value) in [("p90Us", pair.p90_us), ("p50Us", pair.p50_us), ("jitterUs", pair.jitter_us)] {
             if value > RTT_LIMIT_US {
-                return Err(ReportError::RttTooLong { node: node.clone(), to: to.clone(), field, value });
+                return Err(ReportError::RttTooLong { node: node.clone(), to: to.to_string(), field, value });
             }
         }
         if pair.p50_us > pair.p90_us {
-            return Err(ReportError::Disordered { node: node.clone(), to: to.clone(), p50: pair.p50_us, p90: pair.p90_us });
+            return Err(ReportError::Disordered { node: node.clone(), to: to.to_string(), p50: pair.p50_us, p90: pair.p90_us });
         }
     }
     Ok(())

@@ -23,7 +23,7 @@ fn from_agents(cluster: &Cluster) -> Config {
 /// The whole row of a node, every pair at this RTT.
 fn row(node: &str, sequence: u64, ms: u32) -> Report {
     let pair = |to: &&str| PairReport {
-        to: (*to).to_owned(),
+        to: (*to).into(),
         method: ProbeMethod::Udp,
         samples: 10,
         lost: 0,
