@@ -137,6 +137,11 @@ impl Row {
         self.pairs.iter().filter_map(|(name, pair)| Some((&**name, pair.figures?.p50.0)))
     }
 
+    /// p90 to a peer in microseconds, where there are enough samples.
+    pub fn p90_us(&self, peer: &str) -> Option<u32> {
+        Some(self.pairs.get(peer)?.figures?.p90.0)
+    }
+
     /// Every pair with enough samples to count, or that fails.
     pub fn report(&self, now: Duration) -> impl Iterator<Item = PairReport> {
         self.pairs.iter().filter(|(_, pair)| pair.probed).filter_map(move |(name, pair)| {

@@ -167,8 +167,9 @@ impl Parts {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let meter = Meter::new(&config.node_name, epoch, Instant::now());
         let interval = *config.report_interval;
+        let sites = shared.settings.clients.sites.clone();
         shutdown.spawn(demand::report(meter, shared, reported, Arc::clone(&service), interval, shutdown.clone()));
-        topology::follow(&service, service.replicas.clone(), events, &following, &shutdown).await;
+        topology::follow(&service, &sites, service.replicas.clone(), events, &following, &shutdown).await;
         Ok(())
     }
 }

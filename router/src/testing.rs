@@ -1,7 +1,9 @@
 //! Tables for tests.
 
 use crate::proxy::{Clients, PoolSettings, ProxySettings, Shared};
-use crate::table::{Affinity, Backend, Endpoint, EndpointKey, LoadBalancer, LoadBalancerTimeouts, RoutingTable, SiteView, Stats, Transport};
+use crate::table::{
+    Affinity, Backend, Endpoint, EndpointKey, LoadBalancer, LoadBalancerTimeouts, RoutingTable, SiteView, Stats, Transport,
+};
 use placement::{
     balance::{self, Endpoints, PathRtt, Policy, SiteColumn},
     units::Micros,

@@ -5,7 +5,7 @@
 //! | `GET /v1/peers?after=N` | agent | [`Peers`]; waits up to 30 s while its generation is N |
 //! | `POST /v1/report` | agent | [`Report`] -> [`ReportAck`] |
 //! | `GET /v1/snapshot` | reader | [`TopologySnapshot`] |
-//! | `GET /v1/stream` | reader | one [`StreamEvent`] a line, a snapshot first |
+//! | `GET /v1/stream?sites=A,B` | reader | one [`StreamEvent`] a line, a snapshot first; with `sites` only pairs with one of these nodes at an end |
 //! | `POST /v1/demand` | router | [`DemandReport`] |
 //!
 //! RTTs are whole microseconds (`…Us`), moments milliseconds since the Unix epoch (`…Ms`).

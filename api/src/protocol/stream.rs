@@ -4,6 +4,7 @@ use super::demand::DemandRow;
 use super::report::DeviceReport;
 use placement::topology::PairStat;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One node in the snapshot. Pairs refer to nodes by their index in `nodes`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,8 +22,8 @@ pub struct NodeEntry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PairEntry {
-    pub a: String,
-    pub b: String,
+    pub a: Arc<str>,
+    pub b: Arc<str>,
     /// `None`: no longer measured.
     pub stat: Option<PairStat>,
 }

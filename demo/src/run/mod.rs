@@ -17,7 +17,7 @@ use crate::wan::{Links, Options as SwitchOptions, Switch, SwitchError};
 use crate::world::{self, Role, World};
 use anyhow::{Context, Result, bail};
 use chassis::shutdown::Shutdown;
-use checks::Check;
+use checks::{Check, Seen};
 use clients::{Sent, Site};
 use comfy_table::{Table, presets};
 use kube::Client;
@@ -125,10 +125,10 @@ impl Stages<'_> {
         self.say.tell(format!("edge-scheduler: topology service at https://{service}"));
         let pingers = programs.pingers(service).await?;
         self.say.tell(format!("{} edge-pingers measure over the simulated WAN", pingers.len()));
-        self.measure(&pingers).await?;
+        let measured = self.measure(&pingers).await?;
 
         self.create(&client).await?;
-        self.settle().await;
+        self.settle(&pingers).await;
         let sites = self.sites();
         let routers = programs.routers(&sites, service).await?;
         let sites: Vec<Site> = sites
@@ -140,7 +140,8 @@ impl Stages<'_> {
         let max_rtt_us = self.max_rtt_us();
         let sent = self.requests(&sites, max_rtt_us).await?;
 
-        let checks = self.judge(&sent, max_rtt_us);
+        let mut checks = vec![measured];
+        checks.extend(self.judge(&pingers, &sent, max_rtt_us));
         self.summary(&checks, &sent, &switch, begun.elapsed());
         if self.args.stay {
             self.stay(&sites).await?;
@@ -205,7 +206,7 @@ impl Stages<'_> {
     }
 
     /// Waits until every pair is measured.
-    async fn measure(&self, pingers: &[edge_pinger::Running]) -> Result<()> {
+    async fn measure(&self, pingers: &[edge_pinger::Running]) -> Result<Check> {
         let pairs = self.world.len() * (self.world.len() - 1) / 2;
         let indexes: HashMap<&str, usize> = self.world.nodes.iter().enumerate().map(|(index, node)| (node.name.as_str(), index)).collect();
         let begun = Instant::now();
@@ -226,7 +227,7 @@ impl Stages<'_> {
             }
             if measured == pairs {
                 self.tell_rtts(&figures);
-                return Ok(());
+                return Ok(checks::measured(&self.world, &figures));
             }
             if begun.elapsed() > MEASURE_LIMIT {
                 bail!("only {measured} of {pairs} pairs were measured within {} s", MEASURE_LIMIT.as_secs());
@@ -268,7 +269,7 @@ impl Stages<'_> {
     }
 
     /// Waits until every pod is bound and running or waits for a reason, and nothing has changed for a while.
-    async fn settle(&self) {
+    async fn settle(&self, pingers: &[edge_pinger::Running]) {
         let begun = Instant::now();
         let mut changes = self.record.changes();
         let mut placed = usize::MAX;
@@ -282,7 +283,8 @@ impl Stages<'_> {
             }
             let waiting = pods.iter().any(|p| p.node.is_none());
             // On a busy machine a short RTT needs more samples before its p90 is what it should be.
-            let owed = !self.args.no_delay_filter && pods.iter().any(|p| p.node.is_none() && checks::is_owed(&self.world, p));
+            let owed = !self.args.no_delay_filter
+                && pods.iter().any(|p| p.node.is_none() && checks::is_owed(&self.world, p, &|a, b| self.p90_us(pingers, a, b)));
             if !pods.is_empty() && open == 0 && !owed && (!waiting || since.elapsed() > QUIET) {
                 break;
             }
@@ -418,9 +420,18 @@ impl Stages<'_> {
         }
     }
 
-    fn judge(&self, sent: &[Sent], max_rtt_us: u32) -> Vec<Check> {
+    fn judge(&self, pingers: &[edge_pinger::Running], sent: &[Sent], max_rtt_us: u32) -> Vec<Check> {
         let pods: Vec<PodState> = self.record.seen().pods.values().cloned().collect();
-        checks::judge(&self.world, &pods, sent, max_rtt_us, &self.endpoints(), self.args.no_delay_filter)
+        let (world, endpoints) = (&*self.world, self.endpoints());
+        let measured_p90 = |a, b| self.p90_us(pingers, a, b);
+        let seen = Seen { world, pods: &pods, sent, max_rtt_us, endpoints: &endpoints, measured_p90: &measured_p90 };
+        checks::judge(&seen, self.args.no_delay_filter)
+    }
+
+    /// p90 that the agents of two nodes measured between them, in microseconds: the larger, where both do.
+    fn p90_us(&self, pingers: &[edge_pinger::Running], a: usize, b: usize) -> Option<u32> {
+        let by = |a: usize, b: usize| pingers[a].agent.with_row(|row| row.p90_us(&self.world.nodes[b].name));
+        by(a, b).max(by(b, a))
     }
 
     fn summary(&self, checks: &[Check], sent: &[Sent], switch: &Switch, took: Duration) {

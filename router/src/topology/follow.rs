@@ -76,9 +76,10 @@ impl FollowStatus {
     }
 }
 
-/// Sends every event of the stream to `events` until shutdown.
+/// Sends every event of the stream that is about one of the `sites` to `events` until shutdown.
 pub async fn follow(
     service: &Service,
+    sites: &[String],
     mut replicas: watch::Receiver<BTreeSet<String>>,
     events: mpsc::Sender<StreamEvent>,
     status: &FollowStatus,
@@ -86,6 +87,7 @@ pub async fn follow(
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(15));
     // Routers spread over the replicas; each failure moves on to the next one.
+    let path = format!("/v1/stream?sites={}", sites.join(","));
     let mut turn = uuid::Uuid::new_v4().as_fields().0 as usize;
     while !shutdown.is_signalled() {
         let known: Vec<String> = replicas.borrow_and_update().iter().cloned().collect();
@@ -93,7 +95,7 @@ pub async fn follow(
             let Some(Ok(())) = shutdown.interrupt(replicas.changed()).await else { return };
             continue;
         };
-        let Some(outcome) = shutdown.interrupt(stream(service, base, &events, status, &mut backoff)).await else { return };
+        let Some(outcome) = shutdown.interrupt(stream(service, base, &path, &events, status, &mut backoff)).await else { return };
         let error = match outcome {
             Ok(()) => "the stream ended".to_owned(),
             Err(error) => chain(&error),
@@ -109,11 +111,12 @@ pub async fn follow(
 async fn stream(
     service: &Service,
     base: &str,
+    path: &str,
     events: &mpsc::Sender<StreamEvent>,
     status: &FollowStatus,
     backoff: &mut Backoff,
 ) -> Result<(), CallError> {
-    let lines = service.replica(base).lines::<StreamEvent>("/v1/stream").await?;
+    let lines = service.replica(base).lines::<StreamEvent>(path).await?;
     let mut lines = pin!(lines);
     let mut first = true;
     while let Some(event) = lines.next().await {

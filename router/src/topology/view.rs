@@ -17,7 +17,7 @@ use std::{
 pub struct TopologyView {
     sites: Vec<Arc<str>>,
     /// One for each site: the pair's figures by the other end.
-    rows: Vec<HashMap<String, PairStat>>,
+    rows: Vec<HashMap<Arc<str>, PairStat>>,
     /// In-flight requests by pod, summed over routers.
     pub load: HashMap<String, f64>,
     /// Requests per second by load balancer and site, over all routers.
@@ -64,7 +64,7 @@ impl TopologyView {
                 let mut rows = self.set_pairs(delta.pairs);
                 for gone in &delta.removed {
                     for row in &mut self.rows {
-                        rows |= row.remove(gone).is_some();
+                        rows |= row.remove(gone.as_str()).is_some();
                     }
                 }
                 let load = self.set_load(delta.load);
@@ -86,8 +86,8 @@ impl TopologyView {
         for pair in pairs {
             for (site, row) in self.sites.iter().zip(&mut self.rows) {
                 let other = match &**site {
-                    site if site == pair.a => &pair.b,
-                    site if site == pair.b => &pair.a,
+                    site if *site == *pair.a => &pair.b,
+                    site if *site == *pair.b => &pair.a,
                     _ => continue,
                 };
                 changed |= match pair.stat {

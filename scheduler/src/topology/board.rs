@@ -3,7 +3,7 @@
 //! Locks are taken in this order and never the other way: agents, feed, then state or entries.
 
 use super::agents::{Accepted, Agents, NodeFacts, PairChange, Settings};
-use super::feed::Feed;
+use super::feed::{Change, Feed, Sites};
 use super::source::FileRows;
 use super::validation::ReportError;
 use crate::state::{Shared, State};
@@ -169,8 +169,8 @@ impl Board {
         self.feed.flush(|| self.shared.lock().cluster.snapshot(), |name| self.entry(name), now.0);
     }
 
-    pub fn subscribe(&self, now: Timestamp) -> (TopologySnapshot, broadcast::Receiver<Arc<str>>) {
-        self.feed.subscribe(|| self.shared.lock().cluster.snapshot(), |name| self.entry(name), now.0)
+    pub fn subscribe(&self, sites: &Sites, now: Timestamp) -> (TopologySnapshot, broadcast::Receiver<Arc<Change>>) {
+        self.feed.subscribe(|| self.shared.lock().cluster.snapshot(), |name| self.entry(name), sites, now.0)
     }
 
     /// What readers are told of a node. A label is the operator's word; without one the site is what clustering found.

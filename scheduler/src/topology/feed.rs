@@ -3,8 +3,8 @@
 
 use api::protocol::{DemandRow, LoadRow, NodeEntry, PairEntry, StreamEvent, TopologyDelta, TopologySnapshot};
 use placement::cluster::Snapshot;
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::broadcast;
 
 /// Lines a slow reader may be behind before it is sent a new snapshot instead.
@@ -15,7 +15,7 @@ const BACKLOG: usize = 64;
 struct Dirty {
     generation: u64,
     /// Unordered, the lesser name first.
-    pairs: BTreeSet<(String, String)>,
+    pairs: BTreeSet<(Arc<str>, Arc<str>)>,
     nodes: BTreeSet<String>,
     removed: BTreeSet<String>,
     load: Vec<LoadRow>,
@@ -26,19 +26,64 @@ struct Dirty {
 
 pub struct Feed {
     dirty: Mutex<Dirty>,
-    lines: broadcast::Sender<Arc<str>>,
+    changes: broadcast::Sender<Arc<Change>>,
+}
+
+/// The nodes whose pairs a reader wants; `None`: all. A router has one or a few sites, and of 490 nodes' 120,000 pairs needs 489 for each.
+pub type Sites = Option<BTreeSet<String>>;
+
+/// What changed in a moment, made into a line for each reader.
+pub struct Change {
+    delta: TopologyDelta,
+    whole: OnceLock<Arc<str>>,
+    /// Node -> pairs that it is an end of.
+    by_node: OnceLock<HashMap<Arc<str>, Vec<usize>>>,
+}
+
+impl Change {
+    fn new(delta: TopologyDelta) -> Change {
+        Change { delta, whole: OnceLock::new(), by_node: OnceLock::new() }
+    }
+
+    pub fn line(&self, sites: &Sites) -> Arc<str> {
+        let Some(sites) = sites else {
+            return self.whole.get_or_init(|| line(&StreamEvent::Delta(self.delta.clone()))).clone();
+        };
+        let by_node = self.by_node.get_or_init(|| {
+            let mut by_node: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
+            for (at, pair) in self.delta.pairs.iter().enumerate() {
+                by_node.entry(pair.a.clone()).or_default().push(at);
+                by_node.entry(pair.b.clone()).or_default().push(at);
+            }
+            by_node
+        });
+        let wanted: BTreeSet<usize> = sites.iter().filter_map(|site| by_node.get(site.as_str())).flatten().copied().collect();
+        let pairs = wanted.into_iter().map(|at| self.delta.pairs[at].clone()).collect();
+        let TopologyDelta { generation, at_ms, warm, nodes, removed, pairs: _, load, demand } = &self.delta;
+        let (nodes, removed, load, demand) = (nodes.clone(), removed.clone(), load.clone(), demand.clone());
+        line(&StreamEvent::Delta(TopologyDelta {
+            generation: *generation,
+            at_ms: *at_ms,
+            warm: *warm,
+            nodes,
+            removed,
+            pairs,
+            load,
+            demand,
+        }))
+    }
 }
 
 impl Default for Feed {
     fn default() -> Feed {
-        Feed { dirty: Mutex::default(), lines: broadcast::channel(BACKLOG).0 }
+        Feed { dirty: Mutex::default(), changes: broadcast::channel(BACKLOG).0 }
     }
 }
 
 impl Feed {
-    pub fn pair(&self, a: &str, b: &str) {
+    pub fn pair(&self, a: &Arc<str>, b: &Arc<str>) {
         let (a, b) = if a < b { (a, b) } else { (b, a) };
-        self.lock().pairs.insert((a.to_owned(), b.to_owned()));
+        self.lock().pairs.insert((a.clone(), b.clone()));
     }
 
     pub fn node(&self, name: &str) {
@@ -80,7 +125,7 @@ impl Feed {
             return;
         }
         dirty.generation += 1;
-        if self.lines.receiver_count() == 0 {
+        if self.changes.receiver_count() == 0 {
             // Nobody follows: who comes is sent a snapshot.
             *dirty = Dirty { generation: dirty.generation, warm: dirty.warm, ..Dirty::default() };
             return;
@@ -106,7 +151,7 @@ impl Feed {
         };
         dirty.warm_changed = false;
         // Nobody listening is no error.
-        let _ = self.lines.send(line(&StreamEvent::Delta(delta)));
+        let _ = self.changes.send(Arc::new(Change::new(delta)));
     }
 
     /// A snapshot, and everything after it.
@@ -114,27 +159,38 @@ impl Feed {
         &self,
         cluster: impl FnOnce() -> Arc<Snapshot>,
         entry: impl Fn(&str) -> NodeEntry,
+        sites: &Sites,
         at_ms: u64,
-    ) -> (TopologySnapshot, broadcast::Receiver<Arc<str>>) {
+    ) -> (TopologySnapshot, broadcast::Receiver<Arc<Change>>) {
         let dirty = self.lock();
-        let lines = self.lines.subscribe();
+        let changes = self.changes.subscribe();
         let cluster = cluster();
         let mut names: Vec<&str> = cluster.nodes().map(|(_, node)| node.name.as_str()).collect();
         names.sort_unstable();
-        let pair = |(a, b, stat)| PairEntry { a: cluster.name(a).to_owned(), b: cluster.name(b).to_owned(), stat: Some(stat) };
         let snapshot = TopologySnapshot {
             generation: dirty.generation,
             at_ms,
             warm: dirty.warm,
             nodes: names.into_iter().map(entry).collect(),
-            pairs: cluster.rtt().pairs().map(pair).collect(),
+            pairs: pairs(&cluster, sites),
         };
-        (snapshot, lines)
+        (snapshot, changes)
     }
 
     fn lock(&self) -> MutexGuard<'_, Dirty> {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is measured between a site and any node, or between any two.
+fn pairs(cluster: &Snapshot, sites: &Sites) -> Vec<PairEntry> {
+    let entry = |a, b, stat| PairEntry { a: cluster.name(a).into(), b: cluster.name(b).into(), stat: Some(stat) };
+    let Some(sites) = sites else {
+        return cluster.rtt().pairs().map(|(a, b, stat)| entry(a, b, stat)).collect();
+    };
+    let sites = sites.iter().filter_map(|site| cluster.index(site));
+    let others = |site| cluster.nodes().map(|(other, _)| other).filter(move |other| *other != site);
+    sites.flat_map(|site| others(site).filter_map(move |other| Some(entry(site, other, cluster.rtt().get(site, other)?)))).collect()
 }
 
 /// An event as one line of the stream.
@@ -167,11 +223,11 @@ mod tests {
         let (feed, mut cluster) = (Feed::default(), Cluster::new(Default::default()));
         let report = |cluster: &mut Cluster, rtt| {
             cluster.report_rtt("b", "a", PairStat::declared(Micros(rtt), Timestamp(1)));
-            feed.pair("b", "a");
+            feed.pair(&"b".into(), &"a".into());
         };
         report(&mut cluster, 4_000);
         feed.flush(|| cluster.snapshot(), entry, 1);
-        let (snapshot, mut lines) = feed.subscribe(|| cluster.snapshot(), entry, 2);
+        let (snapshot, mut lines) = feed.subscribe(|| cluster.snapshot(), entry, &None, 2);
         assert_eq!((snapshot.generation, snapshot.pairs.len(), snapshot.warm), (1, 1, false));
 
         feed.flush(|| cluster.snapshot(), entry, 3);
@@ -182,20 +238,47 @@ mod tests {
         feed.removed("a");
         feed.warm(true);
         feed.flush(|| cluster.snapshot(), entry, 4);
-        let delta = delta(&lines.try_recv().unwrap());
+        let delta = delta(&lines.try_recv().unwrap().line(&None));
         assert_eq!((delta.generation, delta.warm, delta.nodes.len(), delta.removed), (2, true, 0, vec!["a".to_owned()]));
-        let pairs: Vec<_> = delta.pairs.iter().map(|pair| (pair.a.as_str(), pair.b.as_str(), pair.stat.unwrap().p90)).collect();
+        let pairs: Vec<_> = delta.pairs.iter().map(|pair| (&*pair.a, &*pair.b, pair.stat.unwrap().p90)).collect();
         assert_eq!(pairs, [("a", "b", Micros(16_000))], "once, with the last figure");
     }
 
     #[test]
     fn a_pair_taken_back_is_sent_as_gone() {
         let (feed, mut cluster) = (Feed::default(), Cluster::new(Default::default()));
-        let (_, mut lines) = feed.subscribe(|| cluster.snapshot(), entry, 0);
+        let (_, mut lines) = feed.subscribe(|| cluster.snapshot(), entry, &None, 0);
         cluster.report_rtt("a", "b", PairStat::declared(Micros(1), Timestamp(1)));
         cluster.retract_rtt("a", "b");
-        feed.pair("a", "b");
+        feed.pair(&"a".into(), &"b".into());
         feed.flush(|| cluster.snapshot(), entry, 1);
-        assert_eq!(delta(&lines.try_recv().unwrap()).pairs[0].stat, None);
+        assert_eq!(delta(&lines.try_recv().unwrap().line(&None)).pairs[0].stat, None);
+    }
+
+    #[test]
+    fn a_reader_with_sites_gets_the_pairs_that_end_there() {
+        let (feed, mut cluster) = (Feed::default(), Cluster::new(Default::default()));
+        for name in ["a", "b", "c"] {
+            cluster.apply_node(placement::cluster::Node { name: name.into(), ..Default::default() });
+        }
+        let sites = Some(BTreeSet::from(["b".to_owned(), "elsewhere".to_owned()]));
+        let ends = |pairs: &[PairEntry]| -> BTreeSet<String> {
+            pairs
+                .iter()
+                .map(|pair| if pair.a < pair.b { format!("{}{}", pair.a, pair.b) } else { format!("{}{}", pair.b, pair.a) })
+                .collect()
+        };
+        let expected = BTreeSet::from(["ab".to_owned(), "bc".to_owned()]);
+        let (_, mut lines) = feed.subscribe(|| cluster.snapshot(), entry, &sites, 0);
+        for (a, b) in [("a", "b"), ("a", "c"), ("b", "c")] {
+            cluster.report_rtt(a, b, PairStat::declared(Micros(1), Timestamp(1)));
+            feed.pair(&a.into(), &b.into());
+        }
+        feed.flush(|| cluster.snapshot(), entry, 1);
+        let change = lines.try_recv().unwrap();
+        assert_eq!(ends(&delta(&change.line(&sites)).pairs), expected);
+        assert_eq!(delta(&change.line(&None)).pairs.len(), 3);
+        let (snapshot, _lines) = feed.subscribe(|| cluster.snapshot(), entry, &sites, 2);
+        assert_eq!(ends(&snapshot.pairs), expected);
     }
 }

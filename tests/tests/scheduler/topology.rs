@@ -92,7 +92,7 @@ async fn pods_with_bounds_wait_until_the_agents_have_reported() {
     let changed = async {
         loop {
             if let Some(Ok(StreamEvent::Delta(delta))) = lines.next().await
-                && let Some(pair) = delta.pairs.iter().find(|pair| pair.a == "edge-1" && pair.b == "edge-2")
+                && let Some(pair) = delta.pairs.iter().find(|pair| (&*pair.a, &*pair.b) == ("edge-1", "edge-2"))
                 && pair.stat.is_some_and(|stat| stat.p90.0 == 9_000)
             {
                 return;

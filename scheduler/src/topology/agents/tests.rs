@@ -160,7 +160,8 @@ fn warm_once_every_ready_node_has_reported_or_the_grace_is_over() {
     for node in ["a", "b"] {
         agents.accept(report(node, 1, 1, true, vec![]), node, NOW).unwrap();
     }
-    let with_peers = ["a", "b"].into_iter().filter(|node| agents.nodes.keys().any(|peer| peer != node && probe_plan::probes(node, peer)));
+    let with_peers =
+        ["a", "b"].into_iter().filter(|node| agents.nodes.keys().any(|peer| **peer != **node && probe_plan::probes(node, peer)));
     for node in with_peers.collect::<Vec<_>>() {
         assert!(!agents.warm(NOW), "{node} has said nothing about its peers");
         agents.accept(report(node, 1, 2, true, vec![PairReport { failing: true, samples: 0, ..pair("down", 0) }]), node, NOW).unwrap();

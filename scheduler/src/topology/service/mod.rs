@@ -102,7 +102,7 @@ async fn demand(State(service): State<Service>, identity: Identity, body: axum::
 }
 
 async fn snapshot(State(service): State<Service>) -> Json<TopologySnapshot> {
-    Json(service.board.subscribe(now()).0)
+    Json(service.board.subscribe(&None, now()).0)
 }
 
 async fn summarise(State(service): State<Service>, headers: HeaderMap) -> Result<Response, HttpError> {
