@@ -1,4 +1,5 @@
 //! What suites of more than one crate have in common.
 
 pub mod control_plane;
+pub mod fault_proxy;
 pub mod wan;
