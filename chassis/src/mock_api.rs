@@ -1,5 +1,6 @@
 //! A Kubernetes API for unit tests: a closure from request to answer behind a real [`kube::Client`].
 
+use crate::client::Departure;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -16,6 +17,9 @@ where
         let answer = answer.clone();
         async move {
             let (parts, body) = request.into_parts();
+            if let Some(departure) = parts.extensions.get::<Departure>() {
+                departure.leave().map_err(tower::BoxError::from)?;
+            }
             let body = body.collect().await.map_err(|error| tower::BoxError::from(error.to_string()))?.to_bytes();
             let response = answer(Request::from_parts(parts, body)).await.map_err(tower::BoxError::from)?;
             Ok::<_, tower::BoxError>(response.map(|bytes| Full::new(bytes).map_err(|never: Infallible| match never {})))

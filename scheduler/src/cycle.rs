@@ -30,22 +30,21 @@ pub struct Cycle {
 const TURN: u32 = 16;
 
 impl Cycle {
-    /// Runs while we lead, until shutdown.
+    /// Waits until we lead, and runs until shutdown, which the loss of the lease brings too.
     pub async fn run(mut self, shutdown: Shutdown) {
-        while let Some(Some(term)) = shutdown.interrupt(self.leadership.acquired()).await {
-            // What is not known yet may decide: nothing is placed on half a cluster.
-            while self.watches.ready().is_err() {
-                if !shutdown.sleep(Duration::from_millis(50)).await {
-                    return;
-                }
+        let Some(Some(term)) = shutdown.interrupt(self.leadership.acquired()).await else { return };
+        // What is not known yet may decide: nothing is placed on half a cluster.
+        while self.watches.ready().is_err() {
+            if !shutdown.sleep(Duration::from_millis(50)).await {
+                return;
             }
-            tracing::info!(term, "scheduling");
-            let leadership = self.leadership.clone();
-            tokio::select! {
-                () = shutdown.signalled() => return,
-                () = leadership.lost(term) => tracing::warn!(term, "no longer the leader; following"),
-                () = drain(&mut self) => {}
-            }
+        }
+        tracing::info!(term, "scheduling");
+        let leadership = self.leadership.clone();
+        tokio::select! {
+            () = shutdown.signalled() => {}
+            () = leadership.lost(term) => tracing::warn!("no longer the leader"),
+            () = drain(&mut self) => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! Putting the scheduler together, in the order in which things must be there, and taking it apart in the reverse.
 
-use crate::bind::{Binder, Patience};
+use crate::bind::{Binder, Clients, Patience};
 use crate::bounds;
 use crate::config::{self, Config, span};
 use crate::cycle::Cycle;
@@ -29,7 +29,7 @@ use kube::Api;
 use kube::runtime::watcher;
 use placement::plan::Planner;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -48,6 +48,8 @@ pub enum Error {
     Socket(#[source] std::io::Error),
     #[error(transparent)]
     Explain(#[from] crate::explain::AskError),
+    #[error("lost the lease {lease}; another may lead, and a new start knows nothing that has become wrong meanwhile")]
+    LeaseLost { lease: String },
 }
 
 /// A started scheduler.
@@ -60,6 +62,17 @@ pub struct Running {
     pub board: Arc<Board>,
     acting: Shutdown,
     last: Shutdown,
+    /// The lease's name once it was lost.
+    lost: Arc<OnceLock<String>>,
+}
+
+/// What tests of faults change; nothing that a configuration reaches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Deviations {
+    /// The negative control: bindings are sent without asking whether the lease is held.
+    pub lease_unchecked: bool,
+    /// How far the clock is ahead whose times are written into the lease.
+    pub clock_ahead: jiff::SignedDuration,
 }
 
 /// What acts as the leader may take this long to end: a binding that was sent is seen to its end.
@@ -70,12 +83,16 @@ const LAST: Duration = Duration::from_secs(5);
 const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(30 * 86_400);
 
 impl Running {
-    /// Waits until shutdown has been signalled and everything has ended.
-    pub async fn join(self) {
+    /// Waits until shutdown has been signalled, or the lease is lost, and everything has ended.
+    ///
+    /// Whoever loses the lease ends and starts anew, as kube-scheduler does: what it assumed, queued and knew as the leader may be wrong by now, and no
+    /// task of that time can outlive it.
+    pub async fn join(self) -> Result<(), Error> {
         self.acting.signalled().await;
         end(&self.acting, ACTING).await;
         self.last.trigger();
         end(&self.last, LAST).await;
+        self.lost.get().map_or(Ok(()), |lease| Err(Error::LeaseLost { lease: lease.clone() }))
     }
 }
 
@@ -85,17 +102,30 @@ async fn end(shutdown: &Shutdown, limit: Duration) {
     }
 }
 
-/// Serves until shutdown.
+/// Serves until shutdown. Errors when it cannot start, and when it loses the lease.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
-    if let Some(running) = start(config, shutdown).await? {
-        running.join().await;
+    match start(config, shutdown).await? {
+        Some(running) => running.join().await,
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// [`run`] with deviations.
+#[cfg(feature = "unsafe-fault-tests")]
+pub async fn run_deviating(config: Config, deviations: Deviations, shutdown: Shutdown) -> Result<(), Error> {
+    match start_deviating(config, deviations, shutdown).await? {
+        Some(running) => running.join().await,
+        None => Ok(()),
+    }
 }
 
 /// Starts everything. Ports are opened first, so that a wrong one is known at once; then the API server is waited for. `None` when shutdown comes
 /// before it answers.
 pub async fn start(config: Config, shutdown: Shutdown) -> Result<Option<Running>, Error> {
+    start_deviating(config, Deviations::default(), shutdown).await
+}
+
+async fn start_deviating(config: Config, deviations: Deviations, shutdown: Shutdown) -> Result<Option<Running>, Error> {
     let acting = shutdown.child();
     let listener = serve::bind(config.topology.address).await?;
     let topology = listener.local_addr().map_err(Error::Socket)?;
@@ -112,7 +142,9 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Option<Running>
     let troubled = board.clone();
     admin.ready_check("topology-source", move || troubled.trouble().map_or(Ok(()), Err));
     let admin_address = admin.bind(config.admin_address, axum::Router::new(), &acting).await?;
-    let started = match parts(&config, &acting, listener, topology, shared.clone(), board.clone(), watches, metrics, &admin).await {
+    let lost = Arc::new(OnceLock::new());
+    let parts = parts(&config, deviations, &acting, &lost, listener, topology, shared.clone(), board.clone(), watches, metrics, &admin);
+    let started = match parts.await {
         Ok(started) => started,
         Err(error) => {
             acting.trigger();
@@ -121,7 +153,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Option<Running>
         }
     };
     match started {
-        Some(last) => Ok(Some(Running { admin: admin_address, topology, shared, board, acting, last })),
+        Some(last) => Ok(Some(Running { admin: admin_address, topology, shared, board, acting, last, lost })),
         None => {
             end(&acting, ACTING).await;
             Ok(None)
@@ -133,7 +165,9 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Option<Running>
 #[allow(clippy::too_many_arguments)] // One call, of the function above.
 async fn parts(
     config: &Config,
+    deviations: Deviations,
     acting: &Shutdown,
+    lost: &Arc<OnceLock<String>>,
     listener: TcpListener,
     topology: SocketAddr,
     shared: Arc<Shared>,
@@ -157,6 +191,7 @@ async fn parts(
 
     // Connections of their own, so that a renewal does not wait behind bindings, nor a binding behind what is said about it or behind questions
     // about callers, which come by the thousand (the API server's own fairness bounds those).
+    let binding = client::connect_departing(&config.client, USER_AGENT).await?;
     let telling = client::connect(&config.client, USER_AGENT).await?.client;
     let renewing = client::connect(&config.client, USER_AGENT).await?.client;
     let reviewing = client::connect(&ClientConfig { qps: 0.0, ..config.client.clone() }, USER_AGENT).await?.client;
@@ -165,10 +200,10 @@ async fn parts(
     // What acts must have ended before the lease is given back and the last events are written.
     let last = Shutdown::new();
     let identity = lease::identity();
-    let leadership = match config.leader_election.leader_elect {
-        true => lease::elect(renewing, &config.leader_election, &identity, &last),
-        false => Leadership::always(),
-    };
+    let ahead = deviations.clock_ahead;
+    let clock = move || jiff::Timestamp::now().saturating_add(ahead).unwrap_or(jiff::Timestamp::MAX);
+    let leadership = lease::elect_by_clock(renewing, &config.leader_election, &identity, clock, &last);
+    acting.spawn(end_with_the_lease(leadership.clone(), config.leader_election.resource_name.clone(), lost.clone(), acting.clone()));
     let events = Recorder::start(telling.clone(), &config.scheduler_name, &identity, &RecorderConfig::default(), &last);
     let recorder = events.clone();
     admin.register(move |registry| registry.register_collector(Box::new(recorder)));
@@ -195,8 +230,8 @@ async fn parts(
     let teller = Arc::new(Teller::new(events, conditions, shared.clone()));
     let lease = &config.leader_election;
     let binder = Arc::new(Binder {
-        client,
-        leadership: leadership.clone(),
+        clients: Clients { binding, reading: client },
+        leadership: if deviations.lease_unchecked { Leadership::always() } else { leadership.clone() },
         // What the lease leaves between the deadline for acting and another leader, less a tenth.
         patience: Patience { call: (*lease.lease_duration - *lease.renew_deadline).mul_f64(0.9), look: *lease.lease_duration },
         slots: Arc::new(Semaphore::new(config.binding.parallelism)),
@@ -221,6 +256,21 @@ async fn parts(
     let cycle = Cycle { shared, planner: Planner::new(), board, binder, teller, metrics, leadership, watches };
     acting.spawn(cycle.run(acting.clone()));
     Ok(Some(last))
+}
+
+/// Ends everything that acts as soon as the lease that was held is lost.
+async fn end_with_the_lease(leadership: Leadership, lease: String, lost: Arc<OnceLock<String>>, acting: Shutdown) {
+    let loss = async {
+        // No term: the election has stopped.
+        let Some(term) = leadership.acquired().await else { return false };
+        leadership.lost(term).await;
+        true
+    };
+    if acting.interrupt(loss).await == Some(true) {
+        // Set once, here.
+        let _ = lost.set(lease);
+        acting.trigger();
+    }
 }
 
 const USER_AGENT: &str = concat!("edge-scheduler/", env!("CARGO_PKG_VERSION"));

@@ -1,17 +1,23 @@
 //! The connection to the Kubernetes API server: where it is, how fast we may call it, how long a call may take.
 
+mod departure;
 mod limits;
 mod reach;
 
+pub use departure::{CalledOff, Departure};
 pub use limits::CallTimedOut;
 pub use reach::{Interrupted, wait_until_reachable};
 
 use crate::config::{Duration, Problems};
+use bytes::Bytes;
 use http::Uri;
+use hyper::body::Body as HttpBody;
+use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use limits::{CallTimeoutLayer, RateLimitLayer};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use tower::{BoxError, Service};
 
 /// The section `client` of a program's configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +83,21 @@ pub enum ConnectError {
 
 /// Finds the API server and our identity. `user_agent` is the program's name and version, `edge-pinger/0.1.0`.
 pub async fn connect(config: &ClientConfig, user_agent: &str) -> Result<Connection, ConnectError> {
+    connect_with(find(config, user_agent).await?, config)
+}
+
+/// As [`connect`], for requests with a [`Departure`]: none leaves when its gate is shut, and none is ever sent twice.
+pub async fn connect_departing(config: &ClientConfig, user_agent: &str) -> Result<kube::Client, ConnectError> {
+    connect_departing_with(&find(config, user_agent).await?, config)
+}
+
+/// As [`connect_departing`] for an API server that is already known; takes only the limits from `config`.
+pub fn connect_departing_with(found: &kube::Config, config: &ClientConfig) -> Result<kube::Client, ConnectError> {
+    let builder = kube::client::ClientBuilder::new(departure::service(found)?, found.default_namespace.clone());
+    Ok(limited(builder, config))
+}
+
+async fn find(config: &ClientConfig, user_agent: &str) -> Result<kube::Config, ConnectError> {
     let options = KubeConfigOptions { context: config.context.clone(), ..Default::default() };
     let mut found = if let Some(path) = &config.kubeconfig {
         let wrong = |source| ConnectError::Kubeconfig { path: path.clone(), source };
@@ -90,7 +111,7 @@ pub async fn connect(config: &ClientConfig, user_agent: &str) -> Result<Connecti
     };
     let agent = user_agent.parse().map_err(|_error| ConnectError::UserAgent(user_agent.to_owned()))?;
     found.headers.push((http::header::USER_AGENT, agent));
-    connect_with(found, config)
+    Ok(found)
 }
 
 /// As [`connect`] for an API server that is already known; takes only the limits from `config`.
@@ -99,10 +120,19 @@ pub fn connect_with(found: kube::Config, config: &ClientConfig) -> Result<Connec
     let namespace = found.default_namespace.clone();
     let builder = kube::client::ClientBuilder::try_from(found)
         .map_err(|source| ConnectError::Build { server: server.clone(), source: Box::new(source) })?;
+    Ok(Connection { client: limited(builder, config), server, namespace })
+}
+
+fn limited<S, B>(builder: kube::client::ClientBuilder<S>, config: &ClientConfig) -> kube::Client
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     // The clock of a call starts when the rate limit lets it go.
-    let client =
-        builder.with_layer(&CallTimeoutLayer::new(*config.timeout)).with_layer(&RateLimitLayer::new(config.qps, config.burst)).build();
-    Ok(Connection { client, server, namespace })
+    builder.with_layer(&CallTimeoutLayer::new(*config.timeout)).with_layer(&RateLimitLayer::new(config.qps, config.burst)).build()
 }
 
 #[cfg(test)]

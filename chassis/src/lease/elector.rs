@@ -19,6 +19,17 @@ use tokio::{
 /// `client` should be one of its own: behind thousands of bindings in one rate limit a renewal would come too late. `shutdown` should end
 /// after whatever acts as leader, so that nothing acts once another may lead.
 pub fn elect(client: kube::Client, config: &LeaseConfig, identity: &str, shutdown: &Shutdown) -> Leadership {
+    elect_by_clock(client, config, identity, Timestamp::now, shutdown)
+}
+
+/// As [`elect`] with the wall clock as a parameter: it gives the times written into the Lease, which nobody's election goes by.
+pub fn elect_by_clock(
+    client: kube::Client,
+    config: &LeaseConfig,
+    identity: &str,
+    wall: impl Fn() -> Timestamp + Send + Sync + 'static,
+    shutdown: &Shutdown,
+) -> Leadership {
     if !config.leader_elect {
         return Leadership::always();
     }
@@ -29,7 +40,7 @@ pub fn elect(client: kube::Client, config: &LeaseConfig, identity: &str, shutdow
         config: config.clone(),
         election,
         state,
-        wall: Timestamp::now,
+        wall: Box::new(wall),
         term: 0,
         wrote: false,
     };
@@ -54,7 +65,7 @@ struct Elector {
     election: Election,
     state: watch::Sender<LeaderState>,
     /// For the times written into the Lease, which only people read.
-    wall: fn() -> Timestamp,
+    wall: Box<dyn Fn() -> Timestamp + Send + Sync>,
     term: u64,
     /// Whether a write of ours may have made the Lease ours, answered or not.
     wrote: bool,

@@ -65,7 +65,11 @@ impl Programs<'_> {
         let running = running.context("shut down before edge-scheduler had started")?;
         let topology = running.topology;
         // It gives its lease back after everything else has ended.
-        self.shutdown.spawn(running.join());
+        self.shutdown.spawn(async move {
+            if let Err(error) = running.join().await {
+                tracing::error!("edge-scheduler ended: {error}");
+            }
+        });
         objects::topology_service(&self.client, topology).await?;
         Ok(topology)
     }

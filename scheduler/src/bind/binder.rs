@@ -1,19 +1,19 @@
 //! Carries out decisions: each binding is a task of its own, a bounded number at once, checked against the lease right before it is sent.
 
-use super::{Bound, Patience, bind};
+use super::{Bound, Clients, Patience, bind};
 use crate::metrics::{Attempt, Metrics};
 use crate::queue::Popped;
 use crate::state::{Shared, now};
 use crate::tell::{Failure, Teller};
+use chassis::client::Departure;
 use chassis::lease::Leadership;
 use chassis::shutdown::Shutdown;
-use kube::Client;
 use placement::plan::Decision;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 pub struct Binder {
-    pub client: Client,
+    pub clients: Clients,
     pub leadership: Leadership,
     pub patience: Patience,
     /// Bindings under way at once.
@@ -35,9 +35,13 @@ impl Binder {
         let pod = &popped.pod;
         let slot = self.shutdown.interrupt(self.slots.acquire()).await;
         if let (Some(Ok(_slot)), Ok(_deadline)) = (&slot, self.leadership.check()) {
-            // Not interrupted by shutdown: a binding that was sent is seen to its end.
-            let outcome = bind(&self.client, pod, node, self.patience).await;
-            return self.conclude(&popped, node, decision, outcome);
+            let (leadership, ending) = (self.leadership.clone(), self.shutdown.clone());
+            let departure = Departure::new(move || leadership.is_leader() && !ending.is_signalled());
+            // Shutdown calls off only what has not left: a binding that was sent is seen to its end.
+            let outcome = bind(&self.clients, pod, node, self.patience, &departure, self.shutdown.signalled()).await;
+            if !matches!(outcome, Bound::CalledOff) {
+                return self.conclude(&popped, node, decision, outcome);
+            }
         }
         self.shared.change(|state| {
             let changes = state.cluster.forget(&pod.key);
@@ -64,6 +68,8 @@ impl Binder {
                 tracing::debug!(pod = %pod.key, "the pod is gone");
                 self.give_back(|queue| queue.done(pod), pod);
             }
+            // The pod was put back by the caller.
+            Bound::CalledOff => {}
             Bound::Failed(error) => {
                 tracing::warn!(pod = %pod.key, node, %error, "the pod was not bound");
                 self.metrics.attempted(Attempt::Error);

@@ -1,6 +1,7 @@
 //! Binding: one `POST pods/binding` with the pod's UID, and what its answer means.
 //!
-//! The binder calls it under the lease, and tells the state and the user how it went.
+//! The binder calls it under the lease, and tells the state and the user how it went. The lease is asked once more when the request's body goes to the
+//! connection: between the two stand the client's rate limit and any pause of the process, either of which may outlast the lease.
 //!
 //! | answer | meaning |
 //! |---|---|
@@ -9,15 +10,19 @@
 //! | 409 | someone else bound it, or it is another pod of that name: the pod tells which |
 //! | other 4xx | refused; nothing was changed |
 //! | 429, 5xx, no answer | unknown: the pod is looked at before its room is given back |
+//!
+//! The client's own retries are off here: after a 504 that was done all the same, the second answer would be a 409 about our own binding.
 
 mod binder;
 
 pub use binder::Binder;
 
+use chassis::client::Departure;
 use k8s_openapi::api::core::v1::{self, Binding, ObjectReference};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, Error};
 use placement::cluster::Pod;
+use std::pin::pin;
 use std::time::Duration;
 
 /// How a binding ended.
@@ -31,6 +36,8 @@ pub enum Bound {
     Gone,
     /// The API server refused, or could not be asked; the pod is not bound.
     Failed(BindError),
+    /// The binding never left: the lease ran out or the program ends.
+    CalledOff,
 }
 
 /// Texts are the API server's, where it gave one: they go into the pod's event and condition.
@@ -53,8 +60,8 @@ fn words(error: &Error) -> String {
 /// How long a binding and the look after it may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// Until the binding itself is given up as unknown. Below what the lease leaves after its deadline, so that none is under way once another may
-    /// lead.
+    /// From when the binding leaves until it is given up as unknown. Below what the lease leaves after its deadline, so that none is under way once
+    /// another may lead.
     pub call: Duration,
     /// How long an API server that does not answer is asked what became of it.
     pub look: Duration,
@@ -64,9 +71,55 @@ pub struct Patience {
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
-/// Binds `pod` to `node`. Returns once it is known what became of it, or patience ends.
-pub async fn bind(client: &Client, pod: &Pod, node: &str, patience: Patience) -> Bound {
-    let api: Api<v1::Pod> = Api::namespaced(client.clone(), &pod.key.namespace);
+/// Where bindings go.
+#[derive(Clone)]
+pub struct Clients {
+    /// Of [`chassis::client::connect_departing`]: it never sends a binding twice, and none whose departure was called off.
+    pub binding: Client,
+    /// For the look at what became of a pod.
+    pub reading: Client,
+}
+
+/// Binds `pod` to `node`. Returns once it is known what became of it, or patience ends; `end` calls the binding off unless it has left.
+pub async fn bind(clients: &Clients, pod: &Pod, node: &str, patience: Patience, departure: &Departure, end: impl Future<Output = ()>) -> Bound {
+    let request = match request(pod, node, departure) {
+        Ok(request) => request,
+        Err(error) => return Bound::Failed(BindError::Failed(chassis::program::chain(&error))),
+    };
+    let mut sent = pin!(clients.binding.request::<serde_json::Value>(request));
+    let called_off = async {
+        end.await;
+        if !departure.call_off() {
+            std::future::pending::<()>().await;
+        }
+    };
+    // However long the rate limit holds it back: nothing is under way before it leaves.
+    let early = tokio::select! {
+        answer = &mut sent => Some(answer),
+        () = departure.left() => None,
+        () = called_off => return Bound::CalledOff,
+    };
+    let answer = match early {
+        Some(answer) => Ok(answer),
+        None => tokio::time::timeout(patience.call, sent).await,
+    };
+    let error = match answer {
+        Ok(Ok(_status)) => return Bound::Here,
+        // Its gate was shut, or there was nobody to send it to.
+        Ok(Err(_)) if departure.call_off() => return Bound::CalledOff,
+        Ok(Err(Error::Api(status))) if status.code == 404 => return Bound::Gone,
+        Ok(Err(Error::Api(status))) if (400..500).contains(&status.code) && !matches!(status.code, 409 | 429) => {
+            return Bound::Failed(BindError::Refused(status.message.clone()));
+        }
+        Ok(Err(Error::Api(status))) if status.code == 409 => BindError::Refused(status.message.clone()),
+        Ok(Err(error)) => BindError::Failed(words(&error)),
+        Err(_elapsed) => BindError::Failed(format!("no answer within {:?}", patience.call)),
+    };
+    let api: Api<v1::Pod> = Api::namespaced(clients.reading.clone(), &pod.key.namespace);
+    look(&api, pod, node, error, patience.look).await
+}
+
+fn request(pod: &Pod, node: &str, departure: &Departure) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
     let binding = Binding {
         metadata: ObjectMeta {
             name: Some(pod.key.name.clone()),
@@ -81,19 +134,11 @@ pub async fn bind(client: &Client, pod: &Pod, node: &str, patience: Patience) ->
             ..ObjectReference::default()
         },
     };
-    let params = PostParams::default();
-    let sent = api.create_subresource::<_, serde_json::Value>("binding", &pod.key.name, &params, &binding);
-    let error = match tokio::time::timeout(patience.call, sent).await {
-        Ok(Ok(_status)) => return Bound::Here,
-        Ok(Err(Error::Api(status))) if status.code == 404 => return Bound::Gone,
-        Ok(Err(Error::Api(status))) if (400..500).contains(&status.code) && !matches!(status.code, 409 | 429) => {
-            return Bound::Failed(BindError::Refused(status.message.clone()));
-        }
-        Ok(Err(Error::Api(status))) if status.code == 409 => BindError::Refused(status.message.clone()),
-        Ok(Err(error)) => BindError::Failed(words(&error)),
-        Err(_elapsed) => BindError::Failed(format!("no answer within {:?}", patience.call)),
-    };
-    look(&api, pod, node, error, patience.look).await
+    let body = serde_json::to_vec(&binding).map_err(kube::core::request::Error::SerializeBody)?;
+    let pods = kube::core::Request::new(<v1::Pod as kube::Resource>::url_path(&(), Some(&pod.key.namespace)));
+    let mut request = pods.create_subresource("binding", &pod.key.name, &PostParams::default(), body)?;
+    departure.attach(&mut request);
+    Ok(request)
 }
 
 /// Reads the pod until it says what became of the binding; `error` is what the binding itself said.

@@ -13,6 +13,10 @@ enum Answer {
     Pod { uid: &'static str, node: Option<&'static str> },
 }
 
+fn pod() -> Pod {
+    Pod { key: PodKey::new("default", "a"), uid: "u1".into(), ..Pod::default() }
+}
+
 /// Plays the answers in order; the outcome in words, and the requests that were made.
 async fn play(answers: &[Answer]) -> (String, Vec<String>) {
     let requests = Arc::new(Mutex::new(Vec::new()));
@@ -36,11 +40,13 @@ async fn play(answers: &[Answer]) -> (String, Vec<String>) {
             }
         }
     });
-    let pod = Pod { key: PodKey::new("default", "a"), uid: "u1".into(), ..Pod::default() };
-    let outcome = match bind(&client, &pod, "edge-1", Patience { call: Duration::from_secs(4), look: Duration::from_secs(20) }).await {
+    let clients = Clients { binding: client.clone(), reading: client };
+    let patience = Patience { call: Duration::from_secs(4), look: Duration::from_secs(20) };
+    let outcome = match bind(&clients, &pod(), "edge-1", patience, &Departure::new(|| true), std::future::pending()).await {
         Bound::Here => "here".to_owned(),
         Bound::Elsewhere { node } => format!("on {node}"),
         Bound::Gone => "gone".to_owned(),
+        Bound::CalledOff => "called off".to_owned(),
         Bound::Failed(error) => chassis::program::chain(&error),
     };
     let requests = requests.lock().unwrap().clone();
@@ -85,4 +91,38 @@ async fn when_the_outcome_is_unknown_the_pod_is_read_until_it_tells() {
     let silent = vec![Dropped; 16];
     let (outcome, made) = play(&silent).await;
     assert!(outcome.starts_with("binding failed") && (5..16).contains(&made.len()), "{outcome} after {}", made.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_that_has_not_left_is_called_off_and_one_that_has_is_seen_to_its_end() {
+    let check = async |is_leader: bool, answers_after: Duration, ends_after: Duration, expected: &str| {
+        let client = mock_api::client(move |_request| async move {
+            tokio::time::sleep(answers_after).await;
+            Ok(json_response(201, &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})))
+        });
+        let clients = Clients { binding: client.clone(), reading: client };
+        let patience = Patience { call: Duration::from_secs(4), look: Duration::from_secs(20) };
+        let outcome = bind(&clients, &pod(), "edge-1", patience, &Departure::new(move || is_leader), tokio::time::sleep(ends_after)).await;
+        assert_eq!(format!("{outcome:?}"), expected, "leader: {is_leader}, ends after {ends_after:?}");
+    };
+    let (second, never) = (Duration::from_secs(1), Duration::from_secs(1_000));
+    check(true, second, second / 2, "Here").await;
+    check(false, second, never, "CalledOff").await;
+    check(true, second, Duration::ZERO, "Here").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_rate_limit_holds_back_is_called_off_at_once_and_costs_no_patience() {
+    let config = chassis::client::ClientConfig { qps: 0.1, burst: 1, ..Default::default() };
+    let nobody = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+    let binding = chassis::client::connect_departing_with(&nobody, &config).unwrap();
+    let clients = Clients { binding: binding.clone(), reading: binding };
+    let patience = Patience { call: Duration::from_secs(1), look: Duration::ZERO };
+    let begun = tokio::time::Instant::now();
+    let ends = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
+    let first = async { drop(bind(&clients, &pod(), "edge-1", patience, &Departure::new(|| true), ends(100)).await) };
+    first.await;
+    let second = bind(&clients, &pod(), "edge-1", patience, &Departure::new(|| true), ends(5)).await;
+    assert!(matches!(second, Bound::CalledOff), "{second:?}");
+    assert_eq!(begun.elapsed().as_secs(), 5, "neither given up before it left nor waited for after the end");
 }

@@ -42,7 +42,7 @@ impl Replica {
     /// Ends it as SIGTERM does.
     pub async fn stop(self) {
         self.shutdown.trigger();
-        self.running.join().await;
+        self.running.join().await.expect("it kept its lease");
     }
 }
 

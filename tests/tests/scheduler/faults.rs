@@ -59,7 +59,7 @@ async fn an_api_server_that_is_away_at_the_start_is_waited_for() {
     cluster.create("a", "1Gi", &[], |_| {}).await;
     cluster.check_bound("a", "cloud-1").await;
     shutdown.trigger();
-    running.join().await;
+    running.join().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
