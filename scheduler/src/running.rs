@@ -61,6 +61,8 @@ pub struct Running {
     pub shared: Arc<Shared>,
     pub board: Arc<Board>,
     acting: Shutdown,
+    /// What only the leader does; a child of `acting`.
+    leading: Shutdown,
     last: Shutdown,
     /// The lease's name once it was lost.
     lost: Arc<OnceLock<String>>,
@@ -89,8 +91,10 @@ impl Running {
     /// task of that time can outlive it.
     pub async fn join(self) -> Result<(), Error> {
         self.acting.signalled().await;
-        end(&self.acting, ACTING).await;
+        end(&self.leading, ACTING).await;
+        // Now another may lead: it need not wait until the last caller of the topology service has gone.
         self.last.trigger();
+        end(&self.acting, ACTING).await;
         end(&self.last, LAST).await;
         self.lost.get().map_or(Ok(()), |lease| Err(Error::LeaseLost { lease: lease.clone() }))
     }
@@ -143,7 +147,9 @@ async fn start_deviating(config: Config, deviations: Deviations, shutdown: Shutd
     admin.ready_check("topology-source", move || troubled.trouble().map_or(Ok(()), Err));
     let admin_address = admin.bind(config.admin_address, axum::Router::new(), &acting).await?;
     let lost = Arc::new(OnceLock::new());
-    let parts = parts(&config, deviations, &acting, &lost, listener, topology, shared.clone(), board.clone(), watches, metrics, &admin);
+    let leading = acting.child();
+    let parts =
+        parts(&config, deviations, &acting, &leading, &lost, listener, topology, shared.clone(), board.clone(), watches, metrics, &admin);
     let started = match parts.await {
         Ok(started) => started,
         Err(error) => {
@@ -153,7 +159,7 @@ async fn start_deviating(config: Config, deviations: Deviations, shutdown: Shutd
         }
     };
     match started {
-        Some(last) => Ok(Some(Running { admin: admin_address, topology, shared, board, acting, last, lost })),
+        Some(last) => Ok(Some(Running { admin: admin_address, topology, shared, board, acting, leading, last, lost })),
         None => {
             end(&acting, ACTING).await;
             Ok(None)
@@ -167,6 +173,7 @@ async fn parts(
     config: &Config,
     deviations: Deviations,
     acting: &Shutdown,
+    leading: &Shutdown,
     lost: &Arc<OnceLock<String>>,
     listener: TcpListener,
     topology: SocketAddr,
@@ -226,7 +233,7 @@ async fn parts(
     tracing::info!(address = %topology, "topology service open");
 
     let conditions = ConditionWriter::default();
-    acting.spawn(conditions.clone().run(telling.clone(), shared.clone(), acting.clone()));
+    leading.spawn(conditions.clone().run(telling.clone(), shared.clone(), leading.clone()));
     let teller = Arc::new(Teller::new(events, conditions, shared.clone()));
     let lease = &config.leader_election;
     let binder = Arc::new(Binder {
@@ -238,7 +245,7 @@ async fn parts(
         shared: shared.clone(),
         teller: teller.clone(),
         metrics: metrics.clone(),
-        shutdown: acting.clone(),
+        shutdown: leading.clone(),
     });
     // Where bounds are ignored on purpose, nobody wants to hear of them.
     if config.placement.delay_filter {
@@ -252,9 +259,9 @@ async fn parts(
         leadership: leadership.clone(),
         interval: *config.topology.object_interval,
     };
-    acting.spawn(writer.run(acting.clone()));
+    leading.spawn(writer.run(leading.clone()));
     let cycle = Cycle { shared, planner: Planner::new(), board, binder, teller, metrics, leadership, watches };
-    acting.spawn(cycle.run(acting.clone()));
+    leading.spawn(cycle.run(leading.clone()));
     Ok(Some(last))
 }
 

@@ -81,7 +81,14 @@ pub struct Clients {
 }
 
 /// Binds `pod` to `node`. Returns once it is known what became of it, or patience ends; `end` calls the binding off unless it has left.
-pub async fn bind(clients: &Clients, pod: &Pod, node: &str, patience: Patience, departure: &Departure, end: impl Future<Output = ()>) -> Bound {
+pub async fn bind(
+    clients: &Clients,
+    pod: &Pod,
+    node: &str,
+    patience: Patience,
+    departure: &Departure,
+    end: impl Future<Output = ()>,
+) -> Bound {
     let request = match request(pod, node, departure) {
         Ok(request) => request,
         Err(error) => return Bound::Failed(BindError::Failed(chassis::program::chain(&error))),

@@ -71,15 +71,19 @@ impl ControlPlane {
 
     /// A kubeconfig of the program's service account. Needs [`Self::install`].
     pub async fn kubeconfig_of(&self, program: &str) -> Result<PathBuf, Error> {
-        let token = self.token(program, None).await?;
+        self.kubeconfig_by(program, &self.token(program, None).await?)
+    }
+
+    /// A kubeconfig of whoever has this token, in a file of this name.
+    pub fn kubeconfig_by(&self, name: &str, token: &str) -> Result<PathBuf, Error> {
         let admin = self.kubeconfig();
         let unusable = |error: Box<dyn std::error::Error + Send + Sync>| Error::Kubeconfig { path: admin.clone(), source: error };
         let mut config = Kubeconfig::read_from(&admin).map_err(|error| unusable(error.into()))?;
         for user in &mut config.auth_infos {
-            user.auth_info = Some(AuthInfo { token: Some(token.clone().into()), ..AuthInfo::default() });
+            user.auth_info = Some(AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() });
         }
         let text = serde_saphyr::to_string(&config).map_err(|error| unusable(error.into()))?;
-        let path = self.folder().join(format!("{program}.kubeconfig"));
+        let path = self.folder().join(format!("{name}.kubeconfig"));
         std::fs::write(&path, text).map_err(|source| Error::File { what: "write", path: path.clone(), source })?;
         Ok(path)
     }

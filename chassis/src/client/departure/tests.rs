@@ -30,7 +30,10 @@ impl Server {
         let bound = move |_body: Json<Value>| async move {
             count.fetch_add(1, Ordering::Relaxed);
             // The first answer asks for a retry, which nobody must make unasked.
-            (axum::http::StatusCode::SERVICE_UNAVAILABLE, Json(json!({"kind": "Status", "status": "Failure", "code": 503, "message": "later"})))
+            (
+                axum::http::StatusCode::SERVICE_UNAVAILABLE,
+                Json(json!({"kind": "Status", "status": "Failure", "code": 503, "message": "later"})),
+            )
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let found = kube::Config::new(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap());
