@@ -7,7 +7,7 @@ use edge_scheduler::{Config, Error, Scheduler};
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
-struct Args {
+struct FaultyArgs {
     #[command(flatten)]
     scheduler: edge_scheduler::Args,
     /// Sends bindings without asking whether the lease is held
@@ -24,15 +24,15 @@ impl Program for FaultyScheduler {
     const NAME: &'static str = Scheduler::NAME;
     const VERSION: &'static str = Scheduler::VERSION;
     const ABOUT: &'static str = "edge-scheduler for tests of faults";
-    type Args = Args;
+    type Args = FaultyArgs;
     type Config = Config;
     type Error = Error;
 
-    fn settings(args: &Args) -> Vec<Setting> {
+    fn settings(args: &FaultyArgs) -> Vec<Setting> {
         Scheduler::settings(&args.scheduler)
     }
 
-    async fn run(args: Args, config: Config, shutdown: Shutdown) -> Result<(), Error> {
+    async fn run(args: FaultyArgs, config: Config, shutdown: Shutdown) -> Result<(), Error> {
         let deviations =
             Deviations { lease_unchecked: args.lease_unchecked, clock_ahead: jiff::SignedDuration::from_secs(args.clock_ahead_s) };
         run_deviating(config, deviations, shutdown).await

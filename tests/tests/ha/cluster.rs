@@ -163,7 +163,7 @@ impl Cluster {
     pub async fn settled(&self, replicas: &mut [Replica]) -> Result<(), Vec<String>> {
         let begun = Instant::now();
         loop {
-            replicas.iter_mut().for_each(|replica| drop(replica.keep()));
+            replicas.iter_mut().for_each(Replica::keep);
             let lost = self.found().await.waiting(&self.matrix).1;
             if lost.is_empty() {
                 return Ok(());

@@ -68,7 +68,7 @@ pub async fn play(cluster: &Cluster, replicas: &mut [Replica], fault: Fault, bat
     verdict.violations.sort();
     verdict.violations.dedup();
     cluster.clear().await;
-    replicas.iter_mut().for_each(|replica| drop(replica.keep()));
+    replicas.iter_mut().for_each(Replica::keep);
     verdict
 }
 

@@ -108,7 +108,7 @@ async fn another_leads_in_time() {
     let mut replicas = REPLICAS.map(|name| Replica::start(cluster.plan(name, Election::SHIPPED, true)));
     // The lease's duration and two jittered retries: 15 + 2 * 2 * (1 + 1.2) = 23.8 s. A released lease is taken at the next retry, within 4.4 s.
     for (round, signal, limit_s) in [("killed", Signal::KILL, 24.0), ("terminated", Signal::TERM, 5.0)] {
-        replicas.iter_mut().for_each(|replica| drop(replica.keep()));
+        replicas.iter_mut().for_each(Replica::keep);
         for replica in &replicas {
             cluster.until("the replica takes part", async || replica.takes_part().then_some(())).await;
         }
