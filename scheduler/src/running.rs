@@ -209,7 +209,7 @@ async fn parts(
     let identity = lease::identity();
     let ahead = deviations.clock_ahead;
     let clock = move || jiff::Timestamp::now().saturating_add(ahead).unwrap_or(jiff::Timestamp::MAX);
-    let leadership = lease::elect_by_clock(renewing, &config.leader_election, &identity, clock, &last);
+    let leadership = lease::elect_once(renewing, &config.leader_election, &identity, clock, &last);
     acting.spawn(end_with_the_lease(leadership.clone(), config.leader_election.resource_name.clone(), lost.clone(), acting.clone()));
     let events = Recorder::start(telling.clone(), &config.scheduler_name, &identity, &RecorderConfig::default(), &last);
     let recorder = events.clone();
@@ -249,8 +249,8 @@ async fn parts(
     });
     // Where bounds are ignored on purpose, nobody wants to hear of them.
     if config.placement.delay_filter {
-        let (name, watching) = (config.scheduler_name.clone(), acting.clone());
-        acting.spawn(bounds::watch(name, shared.clone(), teller.clone(), metrics.clone(), leadership.clone(), watching));
+        let (name, watching) = (config.scheduler_name.clone(), leading.clone());
+        leading.spawn(bounds::watch(name, shared.clone(), teller.clone(), metrics.clone(), leadership.clone(), watching));
     }
     let writer = node_networks::Writer {
         client: telling,

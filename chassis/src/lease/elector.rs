@@ -19,11 +19,12 @@ use tokio::{
 /// `client` should be one of its own: behind thousands of bindings in one rate limit a renewal would come too late. `shutdown` should end
 /// after whatever acts as leader, so that nothing acts once another may lead.
 pub fn elect(client: kube::Client, config: &LeaseConfig, identity: &str, shutdown: &Shutdown) -> Leadership {
-    elect_by_clock(client, config, identity, Timestamp::now, shutdown)
+    start(client, config, identity, Box::new(Timestamp::now), false, shutdown)
 }
 
-/// As [`elect`] with the wall clock as a parameter: it gives the times written into the Lease, which nobody's election goes by.
-pub fn elect_by_clock(
+/// As [`elect`] for one term: who has lost the Lease does not take it again, and should end. The wall clock gives the times written into the Lease, which
+/// nobody's election goes by.
+pub fn elect_once(
     client: kube::Client,
     config: &LeaseConfig,
     identity: &str,
@@ -33,6 +34,12 @@ pub fn elect_by_clock(
     if !config.leader_elect {
         return Leadership::always();
     }
+    start(client, config, identity, Box::new(wall), true, shutdown)
+}
+
+type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
+
+fn start(client: kube::Client, config: &LeaseConfig, identity: &str, wall: Clock, once: bool, shutdown: &Shutdown) -> Leadership {
     let (state, receiver) = watch::channel(LeaderState::Following { leader: None });
     let election = Election::new(identity, &config.resource_namespace, &config.resource_name, *config.lease_duration);
     let elector = Elector {
@@ -40,7 +47,8 @@ pub fn elect_by_clock(
         config: config.clone(),
         election,
         state,
-        wall: Box::new(wall),
+        wall,
+        once,
         term: 0,
         wrote: false,
     };
@@ -65,7 +73,9 @@ struct Elector {
     election: Election,
     state: watch::Sender<LeaderState>,
     /// For the times written into the Lease, which only people read.
-    wall: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    wall: Clock,
+    /// Leads for one term at most.
+    once: bool,
     term: u64,
     /// Whether a write of ours may have made the Lease ours, answered or not.
     wrote: bool,
@@ -86,6 +96,9 @@ impl Elector {
                 let leader = self.other_holder();
                 tracing::warn!(lease = self.config.resource_name, leader, "no longer leader");
                 self.publish(LeaderState::Following { leader });
+                if self.once {
+                    std::future::pending::<()>().await;
+                }
             }
         };
         ended.interrupt(forever).await.unwrap_or(());

@@ -17,7 +17,7 @@
 mod election;
 mod elector;
 
-pub use elector::{elect, elect_by_clock, identity};
+pub use elector::{elect, elect_once, identity};
 
 use crate::config::{Duration, Problems};
 use serde::{Deserialize, Serialize};

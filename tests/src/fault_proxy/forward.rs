@@ -7,11 +7,12 @@ use futures::StreamExt as _;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyDataStream, BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyDataStream, BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde_json::json;
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -22,19 +23,21 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) enum Cut {
     #[error("the answer was dropped on purpose")]
     OnPurpose,
+    #[error("the API server did not take the request within {LONGEST_STAY:?}")]
+    TooLate,
     #[error("the API server did not answer")]
     NoAnswer(#[source] BoxError),
 }
 
 pub(super) struct Forwarder {
     server: Uri,
-    upstream: HttpsClient<Full<Bytes>>,
+    upstream: HttpsClient<Body>,
     plan: Plan,
     watches: Mutex<CancellationToken>,
 }
 
 impl Forwarder {
-    pub(super) fn new(server: Uri, upstream: HttpsClient<Full<Bytes>>, plan: Plan) -> Forwarder {
+    pub(super) fn new(server: Uri, upstream: HttpsClient<Body>, plan: Plan) -> Forwarder {
         Forwarder { server, upstream, plan, watches: Mutex::default() }
     }
 
@@ -52,13 +55,16 @@ impl Forwarder {
         if let Fate::Refused(status) = fate {
             return Ok(failure(status));
         }
-        let mut request = Request::from_parts(parts, Full::new(body));
+        let mut request = Request::from_parts(parts, empty());
         self.redirect(&mut request);
         let upstream = self.upstream.clone();
         // A task of its own: what was sent arrives though the sender has gone.
         let done = tokio::spawn(async move {
             if let Fate::Slow(delay) = fate {
                 tokio::time::sleep(delay).await;
+            }
+            if !body.is_empty() {
+                *request.body_mut() = in_time(body);
             }
             upstream.request(request).await
         });
@@ -72,7 +78,7 @@ impl Forwarder {
         Ok(self.passed_on(answer, watch))
     }
 
-    fn redirect(&self, request: &mut Request<Full<Bytes>>) {
+    fn redirect(&self, request: &mut Request<Body>) {
         let mut uri = std::mem::take(request.uri_mut()).into_parts();
         uri.scheme = Some(self.server.scheme().cloned().unwrap_or(Scheme::HTTPS));
         uri.authority = self.server.authority().cloned().or_else(|| Some(Authority::from_static("127.0.0.1")));
@@ -102,6 +108,21 @@ impl Forwarder {
     }
 }
 
+/// How long a request waits here for an API server that takes connections and does not serve them, as one does that is just starting. Without a bound, what
+/// a leader sent would arrive when another has long led; no network keeps messages for that long.
+const LONGEST_STAY: Duration = Duration::from_secs(1);
+
+fn empty() -> Body {
+    Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+/// A body that is only sent if that is soon.
+fn in_time(body: Bytes) -> Body {
+    let latest = Instant::now() + LONGEST_STAY;
+    let chunk = async move { if Instant::now() < latest { Ok(Frame::data(body)) } else { Err(BoxError::from(Cut::TooLate)) } };
+    StreamBody::new(futures::stream::once(chunk)).boxed_unsync()
+}
+
 /// As the API server words a failure.
 fn failure(status: u16) -> Response<Body> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -114,8 +135,7 @@ fn failure(status: u16) -> Response<Body> {
     };
     let message = "a failure that was asked for";
     let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": status.as_u16(), "reason": reason, "message": message});
-    let body = Full::new(Bytes::from(body.to_string())).map_err(|never: Infallible| match never {});
-    let mut response = Response::new(body.boxed_unsync());
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())).map_err(|never: Infallible| match never {}).boxed_unsync());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if status == StatusCode::TOO_MANY_REQUESTS {

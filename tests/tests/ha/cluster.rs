@@ -82,10 +82,10 @@ impl Cluster {
         std::fs::write(&delays, csv(&self.matrix)).unwrap();
         let config = folder.join(format!("{name}.yaml"));
         let Election { lease_s, renew_s, retry_s } = election;
-        // The client's burst is small, so that a hundred bindings take seconds and a fault can come halfway. Errors are retried soon.
+        // Slower than shipped, so that a hundred bindings take seconds and a fault can come halfway. Errors are retried soon.
         let text = json!({
             "adminAddress": "127.0.0.1:0",
-            "client": {"qps": 50, "burst": 10},
+            "client": {"qps": 20, "burst": 10},
             "leaderElection": {"leaderElect": true, "leaseDuration": format!("{lease_s}s"), "renewDeadline": format!("{renew_s}s"), "retryPeriod": format!("{}ms", retry_s * 1000.0)},
             "queue": {"initialBackoff": "200ms", "maxBackoff": "2s"},
             "topology": {"source": "files", "matrix": delays, "address": "127.0.0.1:0"},
@@ -154,9 +154,11 @@ impl Cluster {
         }
     }
 
-    /// Waits until at least `count` of the pods are on a node.
-    pub async fn bound(&self, count: usize) {
-        self.until(&format!("{count} pods are bound"), async || (self.found().await.bound().count() >= count).then_some(())).await;
+    /// Waits until at least `count` of the pods are on a node; how many are.
+    pub async fn bound(&self, count: usize) -> usize {
+        let on_a_node = ListParams::default().fields("spec.nodeName!=");
+        let bound = async || Some(self.pods().list_metadata(&on_a_node).await.ok()?.items.len());
+        self.until(&format!("{count} pods are bound"), async || bound().await.filter(|bound| *bound >= count)).await
     }
 
     /// Waits until every pod is bound or waits for a true reason, keeping the replicas up; what is wrong when that does not come.

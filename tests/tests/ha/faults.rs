@@ -57,7 +57,7 @@ pub fn shuffled(random: &mut Random) -> Vec<Fault> {
 pub async fn play(cluster: &Cluster, replicas: &mut [Replica], fault: Fault, batch: &str, random: &mut Random) -> Verdict {
     let since = now();
     cluster.create(batch, PODS, random).await;
-    cluster.bound(PODS / 2).await;
+    let halfway = cluster.bound(PODS / 2).await;
     inject(cluster, replicas, fault, batch, random).await;
     let settled = cluster.settled(replicas).await;
     cluster.proxy.plan().set(Rates::default(), Delays::default());
@@ -65,6 +65,7 @@ pub async fn play(cluster: &Cluster, replicas: &mut [Replica], fault: Fault, bat
     if let Err(lost) = settled {
         verdict.violations.extend(lost);
     }
+    verdict.figures.early = halfway;
     verdict.violations.sort();
     verdict.violations.dedup();
     cluster.clear().await;

@@ -66,10 +66,11 @@ async fn whatever_fails_every_pod_is_bound_once_by_who_leads_and_where_it_may_be
         assert!(violations.is_empty(), "logs are in {}:\n{}", cluster.plane.folder().display(), violations.join("\n"));
     }
     println!(
-        "FIGURE {cases} seeds from {first}, {} faults: {} pods, {} bound, {} waiting for a true reason, {} bindings sent, {} changes of leader, 0 violations",
+        "FIGURE {cases} seeds from {first}, {} faults: {} pods, {} bound ({} of them before the fault), {} waiting for a true reason, {} bindings sent, {} changes of leader, 0 violations",
         cases * FAULTS.len() as u64,
         sum.pods,
         sum.bound,
+        sum.early,
         sum.waiting,
         sum.attempts,
         sum.terms

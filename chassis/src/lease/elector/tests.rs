@@ -187,6 +187,24 @@ async fn an_outage_shorter_than_the_deadline_goes_unnoticed_and_a_longer_one_beg
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_elected_once_does_not_take_the_lease_again_and_gives_it_up_in_the_end() {
+    let (store, shutdown) = (Store::default(), Shutdown::new());
+    let leadership = elect_once(store.client("a"), &LeaseConfig::default(), "a", Timestamp::now, &shutdown);
+    let a = Replica { leadership, shutdown };
+    a.leadership.acquired().await.expect("leads");
+    store.cut("a");
+    pass(12, &[&a]).await;
+    store.mend("a");
+    let version = store.0.lock().unwrap().version;
+    pass(30, &[&a]).await;
+    assert!(matches!(a.leadership.state(), LeaderState::Following { .. }));
+    assert_eq!((store.holder().as_str(), store.0.lock().unwrap().version), ("a", version), "it wrote nothing");
+    a.shutdown.trigger();
+    a.shutdown.wait_all(Duration::from_secs(5)).await.expect("ends");
+    assert_eq!(store.holder(), "", "nobody need wait for it to run out");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_process_that_was_stopped_finds_its_deadline_passed() {
     let store = Store::default();
     let a = start(&store, "a");

@@ -30,7 +30,7 @@ impl Terms {
 
     /// Changes that took the lease from a holder whose lease had not run out, which no clock excuses.
     pub fn stolen(&self) -> impl Iterator<Item = String> {
-        let pairs = self.writes.windows(2).filter(|pair| pair[0].holds() && pair[1].holds() && pair[0].by != pair[1].by);
+        let pairs = self.writes.windows(2).filter(|pair| pair[0].holds() && pair[1].holds() && pair[0].holder != pair[1].holder);
         // The taker counts from when it saw the renewal, which is after the API server had it.
         let early = pairs.filter(|pair| pair[1].answered < pair[0].received + duration(&pair[0]));
         early.map(|pair| {
@@ -41,7 +41,7 @@ impl Terms {
     /// How often the lease went to another holder after `since`.
     pub fn changes_since(&self, since: Timestamp) -> usize {
         let holders: Vec<&LeaseWrite> = self.writes.iter().filter(|write| write.holds()).collect();
-        holders.windows(2).filter(|pair| pair[0].by != pair[1].by && pair[1].received >= since).count()
+        holders.windows(2).filter(|pair| pair[0].holder != pair[1].holder && pair[1].received >= since).count()
     }
 
     /// The first change after `since` that made someone other than `than` the holder.

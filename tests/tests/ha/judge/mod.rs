@@ -22,6 +22,8 @@ pub struct Verdict {
 pub struct Figures {
     pub pods: usize,
     pub bound: usize,
+    /// Of them before the fault.
+    pub early: usize,
     /// Waiting for a reason that is true.
     pub waiting: usize,
     /// Requests to bind, however they were answered.
@@ -36,6 +38,7 @@ impl std::ops::AddAssign for Figures {
     fn add_assign(&mut self, more: Figures) {
         self.pods += more.pods;
         self.bound += more.bound;
+        self.early += more.early;
         self.waiting += more.waiting;
         self.attempts += more.attempts;
         self.unrecorded += more.unrecorded;
@@ -81,6 +84,7 @@ pub fn judge(log: &Log, pods: &Pods, matrix: &Matrix, since: Timestamp) -> Verdi
     let figures = Figures {
         pods: pods.len(),
         bound: bound.len(),
+        early: 0,
         waiting,
         attempts: attempts.len(),
         unrecorded: bound.iter().filter(|uid| !done.contains_key(**uid)).count(),
