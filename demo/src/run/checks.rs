@@ -21,7 +21,7 @@ const CONTROL_PERCENT: f64 = 30.0;
 const SERVED_PERCENT: usize = 95;
 
 /// So many of the pairs are measured as they are, up to what a busy machine adds ...
-const MEASURED_PERCENT: f64 = 90.0;
+const MEASURED_PERCENT: f64 = 75.0;
 /// ... which is this share of the true RTT and this much.
 const MEASURED_SHARE: f64 = 0.02;
 const MEASURED_FLOOR_US: u32 = 2_000;
