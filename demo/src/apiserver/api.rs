@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::auth::pki::Authority;
 use super::auth::tokens::Tokens;
 use super::faults::Faults;
+use super::openapi::Documents;
 use super::resource::{Registry, Resource};
 use super::schema::Definitions;
 use super::store::{Object, Store};
@@ -19,6 +20,7 @@ pub struct Api {
     pub(super) store: Arc<Store>,
     pub(super) registry: Registry,
     pub(super) schemas: Arc<Definitions>,
+    pub(super) openapi: Documents,
     pub(super) authority: Authority,
     pub(super) tokens: Tokens,
     pub(super) faults: Faults,

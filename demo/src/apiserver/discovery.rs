@@ -106,53 +106,6 @@ fn aggregated_resource(resource: &Resource) -> Value {
         "subresources": subresources })
 }
 
-/// `/openapi/v3`: which documents there are.
-pub fn openapi_index(tables: &Tables) -> Value {
-    let mut paths = serde_json::Map::new();
-    for (group, versions) in tables.groups() {
-        for version in versions {
-            let path = openapi_path(group, version);
-            // A new resource must change the address, because clients keep documents by it.
-            let count = tables.resources.iter().filter(|r| *r.group == *group && *r.version == *version).count();
-            let url = json!({ "serverRelativeURL": format!("/openapi/v3/{path}?hash={count}") });
-            paths.insert(path, url);
-        }
-    }
-    json!({ "paths": paths })
-}
-
-fn openapi_path(group: &str, version: &str) -> String {
-    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
-}
-
-/// `/openapi/v3/PATH`: just enough for a client to see that the server validates fields itself.
-pub fn openapi_document(tables: &Tables, path: &str) -> Option<Value> {
-    let mut paths = serde_json::Map::new();
-    for resource in &tables.resources {
-        let base = openapi_path(&resource.group, &resource.version);
-        if base != path {
-            continue;
-        }
-        let place = if resource.namespaced { "/namespaces/{namespace}" } else { "" };
-        let parameter =
-            |name: &str, place: &str| json!({ "name": name, "in": place, "required": place == "path", "schema": { "type": "string" } });
-        let operation = json!({
-            "parameters": [parameter("dryRun", "query"), parameter("fieldValidation", "query")],
-            "responses": { "200": { "description": "OK" } },
-            "x-kubernetes-group-version-kind":
-                { "group": resource.group, "version": resource.version, "kind": resource.kind },
-        });
-        paths.insert(
-            format!("/{base}{place}/{}/{{name}}", resource.plural),
-            json!({ "get": operation, "put": operation, "patch": operation, "delete": operation }),
-        );
-    }
-    (!paths.is_empty()).then(|| {
-        json!({ "openapi": "3.0.0", "info": { "title": "edge-demo", "version": "v1.37.0" }, "paths": paths,
-            "components": { "schemas": {} } })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,7 +122,5 @@ mod tests {
         assert!(group(&tables, "").is_none());
         assert_eq!(group(&tables, "policy").unwrap()["preferredVersion"]["groupVersion"], "policy/v1");
         assert_eq!(aggregated(&tables, true)["items"].as_array().unwrap().len(), 1);
-        assert!(openapi_document(&tables, "apis/apps/v1").is_some());
-        assert!(openapi_document(&tables, "apis/none/v1").is_none());
     }
 }

@@ -16,12 +16,12 @@ use super::auth::{Identity, bearer};
 use super::negotiate::{self, Form};
 use super::path::{self, Query, ResourcePath};
 use super::render::Renderer;
-use super::resource::Resource;
+use super::resource::{Resource, Tables};
 use super::status::{ApiError, GroupResource};
 use super::verbs::delete::DeleteOptions;
 use super::verbs::update::Part;
 use super::verbs::{Call, Reply};
-use super::{discovery, watch};
+use super::{discovery, openapi, watch};
 
 /// Largest request body, as the API server's.
 const BODY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
@@ -229,17 +229,31 @@ fn documents(api: &Api, path: &str, headers: &HeaderMap) -> Result<Response<Body
         return Ok(response);
     }
     let document = match segments.as_slice() {
-        [] => Some(serde_json::json!({ "paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"] })),
+        [] => Some(
+            serde_json::json!({ "paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"] }),
+        ),
         ["api"] => Some(discovery::core_versions(&api.address.to_string())),
         ["apis"] => Some(discovery::groups(&tables)),
         ["apis", group] => discovery::group(&tables, group),
         ["api", version] => discovery::resources(&tables, "", version),
         ["apis", group, version] => discovery::resources(&tables, group, version),
-        ["openapi", "v3"] => Some(discovery::openapi_index(&tables)),
-        ["openapi", "v3", rest @ ..] => discovery::openapi_document(&tables, &rest.join("/")),
+        ["openapi", "v2"] if !negotiate::accepts_json(headers) => return Err(ApiError::not_acceptable()),
+        ["openapi", "v2"] => Some(openapi::v2(&api.openapi, &tables)),
+        ["openapi", "v3"] => Some(openapi::index(&tables)),
+        ["openapi", "v3", rest @ ..] => return openapi_v3(api, &tables, &rest.join("/")),
         _ => None,
     };
     document.map(|document| json(StatusCode::OK, &document)).ok_or_else(ApiError::no_such_resource)
+}
+
+/// A document that a client may keep for as long as its address stays in the index.
+fn openapi_v3(api: &Api, tables: &Tables, path: &str) -> Result<Response<Body>, ApiError> {
+    let document = openapi::v3(&api.openapi, tables, path).ok_or_else(ApiError::no_such_resource)?;
+    let mut response = json(StatusCode::OK, &document);
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", openapi::fingerprint(tables, path))) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
 }
 
 fn json(status: StatusCode, value: &Value) -> Response<Body> {

@@ -18,6 +18,7 @@ mod faults;
 mod handler;
 mod housekeeping;
 mod negotiate;
+mod openapi;
 mod patch;
 mod path;
 mod render;

@@ -32,6 +32,16 @@ pub fn wants_aggregated_discovery(headers: &HeaderMap) -> bool {
     accepted(headers).any(|media| parameter(media, "as") == Some("APIGroupDiscoveryList") && parameter(media, "v") == Some("v2"))
 }
 
+/// Whether JSON will do.
+pub fn accepts_json(headers: &HeaderMap) -> bool {
+    let mut any = false;
+    let mut found = accepted(headers).inspect(|_| any = true);
+    let json =
+        found.any(|media| matches!(media.split(';').next().unwrap_or_default().trim(), "application/json" | "application/*" | "*/*"));
+    drop(found);
+    json || !any
+}
+
 /// The first accepted form that can be produced.
 pub fn form(headers: &HeaderMap, query: &Query) -> Result<Form, ApiError> {
     let mut any = false;

@@ -22,6 +22,7 @@ use super::auth::kubeconfig::{self, Proof};
 use super::auth::pki::{self, Authority, PkiError};
 use super::auth::tokens::{API_AUDIENCE, Tokens};
 use super::faults::Faults;
+use super::openapi::Documents;
 use super::resource::Registry;
 use super::schema::Definitions;
 use super::store::{Observation, Store};
@@ -101,6 +102,7 @@ impl Server {
             store: Store::new(options.history, options.watch_queue),
             registry: Registry::builtin(),
             schemas: Definitions::builtin(),
+            openapi: Documents::default(),
             authority,
             tokens: Tokens::default(),
             faults: Faults::new(options.seed),

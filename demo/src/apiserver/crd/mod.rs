@@ -20,6 +20,8 @@ pub use columns::Column;
 /// What one version of a custom resource adds to a resource's names.
 #[derive(Debug)]
 pub struct CustomVersion {
+    /// The schema as the definition has it.
+    pub source: Value,
     /// The compiled schema.
     pub schema: Schema,
     /// `x-kubernetes-validations`, wherever they stand in the schema.
@@ -140,7 +142,7 @@ fn resources(crd: &Value) -> Vec<Resource> {
                 stored_api_version: api_version(&group, &stored).into(),
                 view: if version["name"] == *stored { View::Stored } else { View::Version },
                 names: NameRule::Subdomain,
-                shape: Shape::Custom(Arc::new(CustomVersion { schema, rules, columns })),
+                shape: Shape::Custom(Arc::new(CustomVersion { source: source.clone(), schema, rules, columns })),
             })
         })
         .collect()

@@ -4,6 +4,7 @@ pub mod strategic;
 
 use serde_json::Value;
 
+use super::schema::{Definitions, Schema};
 use super::status::ApiError;
 
 /// A patch that has been read, to be applied as often as a concurrent write asks for.
@@ -46,8 +47,8 @@ impl Patch {
         }
     }
 
-    /// Applies the patch to the served form of an object.
-    pub fn apply(&self, target: &mut Value) -> Result<(), ApiError> {
+    /// Applies the patch to the served form of an object; `schema` is what lists merge by.
+    pub fn apply(&self, definitions: &Definitions, schema: Option<&Schema>, target: &mut Value) -> Result<(), ApiError> {
         match self {
             Self::Merge(patch) => {
                 json_patch::merge(target, patch);
@@ -58,7 +59,7 @@ impl Patch {
                 (status.code, status.reason) = (422, "Invalid");
                 status
             }),
-            Self::Strategic(patch) => strategic::merge(target, patch).map_err(ApiError::bad_request),
+            Self::Strategic(patch) => strategic::merge(definitions, schema, target, patch).map_err(ApiError::bad_request),
         }
     }
 }
@@ -72,7 +73,7 @@ mod tests {
     fn check(content_type: &str, patch: Value, expected: Result<Value, u16>) {
         let applied = Patch::parse(content_type, true, patch.to_string().as_bytes()).and_then(|patch| {
             let mut target = json!({ "a": 1, "b": { "c": 2 } });
-            patch.apply(&mut target).map(|()| target)
+            patch.apply(&Definitions::default(), None, &mut target).map(|()| target)
         });
         assert_eq!(applied.map_err(|e| e.code), expected);
     }

@@ -1,52 +1,53 @@
-//! Strategic merge patch: lists merge by key where the type says so, and `$` directives say more.
-//!
-//! Which lists merge is a property of the Go types. Field names decide it almost alone, so that a table of names
-//! (with the exceptions by what the items hold) stands in for the types.
+//! Strategic merge patch: lists merge by key where the type says so (`schema::merge_rules`), and `$` directives say more.
 
 use serde_json::{Map, Value};
 
-/// The merge key of a list field, by the field's name and its items.
-fn merge_key(field: &str, items: &[&Value]) -> Option<&'static str> {
-    Some(match field {
-        "containers"
-        | "initContainers"
-        | "ephemeralContainers"
-        | "env"
-        | "volumes"
-        | "imagePullSecrets"
-        | "secrets"
-        | "resourceClaims"
-        | "resourceClaimStatuses"
-        | "schedulingGates" => "name",
-        "volumeMounts" => "mountPath",
-        "volumeDevices" => "devicePath",
-        "hostAliases" | "podIPs" | "hostIPs" => "ip",
-        "topologySpreadConstraints" => "topologyKey",
-        "conditions" | "addresses" => "type",
-        "ownerReferences" => "uid",
-        // A container's ports merge by containerPort, a Service's by port.
-        "ports" if items.iter().any(|item| item.get("containerPort").is_some()) => "containerPort",
-        "ports" => "port",
-        _ => return None,
-    })
+use crate::apiserver::schema::{Definitions, Schema};
+
+/// What is known of the type at one place of an object.
+#[derive(Clone, Copy)]
+struct Typed<'a> {
+    definitions: &'a Definitions,
+    schema: Option<&'a Schema>,
 }
 
-/// Lists of plain values that merge as sets.
-fn merges_as_set(field: &str) -> bool {
-    matches!(field, "finalizers" | "podCIDRs")
+impl<'a> Typed<'a> {
+    fn field(self, name: &str) -> Self {
+        let schema = self.schema.and_then(|schema| self.definitions.resolve(schema).field(name));
+        Self { schema, ..self }
+    }
+
+    fn item(self) -> Self {
+        let schema = self.schema.and_then(|schema| self.definitions.resolve(schema).item());
+        Self { schema, ..self }
+    }
+
+    /// Whether a patch merges into the list, and by which key.
+    fn merges(self) -> Option<Option<&'a str>> {
+        let merge = self.schema?.merge();
+        merge.patched.then_some(merge.patch_key.as_deref())
+    }
+
+    fn replaced(self) -> bool {
+        self.schema.is_some_and(|schema| schema.merge().replaced)
+    }
 }
 
-/// Merges `patch` into `target`.
-pub fn merge(target: &mut Value, patch: &Value) -> Result<(), String> {
+/// Merges `patch` into `target`, an object of the given schema; without a schema no list merges.
+pub fn merge(definitions: &Definitions, schema: Option<&Schema>, target: &mut Value, patch: &Value) -> Result<(), String> {
+    merge_values(Typed { definitions, schema }, target, patch)
+}
+
+fn merge_values(typed: Typed<'_>, target: &mut Value, patch: &Value) -> Result<(), String> {
     let Value::Object(patch) = patch else { return Err("a strategic merge patch must be a JSON object".into()) };
     if !target.is_object() {
         *target = Value::Object(Map::new());
     }
     let Value::Object(target) = target else { return Ok(()) };
-    merge_maps(target, patch)
+    merge_maps(typed, target, patch)
 }
 
-fn merge_maps(target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), String> {
+fn merge_maps(typed: Typed<'_>, target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), String> {
     match patch.get("$patch").map(|v| v.as_str().unwrap_or_default()) {
         Some("replace") => {
             *target = without_directives(patch);
@@ -75,15 +76,16 @@ fn merge_maps(target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Re
             (Value::Null, _) => {
                 target.shift_remove(key);
             }
+            (Value::Object(inner), Some(existing)) if typed.field(key).replaced() => *existing = Value::Object(without_directives(inner)),
             (Value::Object(inner), Some(Value::Object(existing))) => {
-                merge_maps(existing, inner)?;
+                merge_maps(typed.field(key), existing, inner)?;
                 if inner.get("$patch").is_some_and(|directive| directive == "delete") {
                     target.shift_remove(key);
                 }
             }
             (Value::Object(inner), _) => {
                 let mut fresh = Map::new();
-                merge_maps(&mut fresh, inner)?;
+                merge_maps(typed.field(key), &mut fresh, inner)?;
                 target.insert(key.clone(), Value::Object(fresh));
             }
             (Value::Array(items), existing) => {
@@ -91,7 +93,7 @@ fn merge_maps(target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Re
                     Some(Value::Array(old)) => std::mem::take(old),
                     _ => Vec::new(),
                 };
-                target.insert(key.clone(), Value::Array(merge_lists(key, old, items)?));
+                target.insert(key.clone(), Value::Array(merge_lists(typed.field(key), key, old, items)?));
             }
             (plain, _) => {
                 target.insert(key.clone(), plain.clone());
@@ -102,19 +104,22 @@ fn merge_maps(target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Re
         if let Some(field) = key.strip_prefix("$setElementOrder/") {
             let order = order.as_array().ok_or_else(|| format!("{key} must be a list"))?;
             if let Some(list) = target.get_mut(field).and_then(Value::as_array_mut) {
-                sort_as_asked(field, list, order);
+                sort_as_asked(typed.field(field), list, order);
             }
         }
     }
     Ok(())
 }
 
-fn merge_lists(field: &str, old: Vec<Value>, patch: &[Value]) -> Result<Vec<Value>, String> {
+fn merge_lists(typed: Typed<'_>, field: &str, old: Vec<Value>, patch: &[Value]) -> Result<Vec<Value>, String> {
     if patch.iter().any(|item| item.get("$patch").is_some_and(|d| d == "replace")) {
         let kept = patch.iter().filter(|item| item.get("$patch").is_none_or(|d| d != "replace"));
         return Ok(kept.map(plain).collect());
     }
-    if merges_as_set(field) {
+    let Some(key) = typed.merges() else {
+        return Ok(patch.iter().map(plain).collect());
+    };
+    let Some(key) = key else {
         let mut merged = old;
         for item in patch {
             if !merged.contains(item) {
@@ -122,10 +127,6 @@ fn merge_lists(field: &str, old: Vec<Value>, patch: &[Value]) -> Result<Vec<Valu
             }
         }
         return Ok(merged);
-    }
-    let items: Vec<&Value> = old.iter().chain(patch).collect();
-    let Some(key) = merge_key(field, &items).filter(|_| items.iter().all(|item| item.is_object())) else {
-        return Ok(patch.iter().map(plain).collect());
     };
     let mut merged = old;
     for item in patch {
@@ -137,10 +138,10 @@ fn merge_lists(field: &str, old: Vec<Value>, patch: &[Value]) -> Result<Vec<Valu
                 merged.remove(at);
             }
             (Some("delete"), None) => {}
-            (_, Some(at)) => merge(&mut merged[at], item)?,
+            (_, Some(at)) => merge_values(typed.item(), &mut merged[at], item)?,
             (_, None) => {
                 let mut fresh = Value::Object(Map::new());
-                merge(&mut fresh, item)?;
+                merge_values(typed.item(), &mut fresh, item)?;
                 merged.push(fresh);
             }
         }
@@ -160,9 +161,8 @@ fn without_directives(map: &Map<String, Value>) -> Map<String, Value> {
 }
 
 /// Puts the listed elements in the asked order; others keep their place after the element they followed.
-fn sort_as_asked(field: &str, list: &mut [Value], order: &[Value]) {
-    let items: Vec<&Value> = list.iter().chain(order).collect();
-    let key = merge_key(field, &items);
+fn sort_as_asked(typed: Typed<'_>, list: &mut [Value], order: &[Value]) {
+    let key = typed.merges().flatten();
     let position = |item: &Value| {
         order.iter().position(|wanted| match key {
             Some(key) => wanted.get(key).is_some() && wanted.get(key) == item.get(key),
@@ -186,10 +186,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::apiserver::resource::BUILTIN;
 
-    fn check(mut target: Value, patch: Value, expected: Value) {
-        merge(&mut target, &patch).unwrap();
+    fn check_kind(kind: &str, mut target: Value, patch: Value, expected: Value) {
+        let definitions = Definitions::builtin();
+        let builtin = BUILTIN.iter().find(|builtin| builtin.kind == kind).unwrap();
+        merge(&definitions, Some(definitions.root(builtin)), &mut target, &patch).unwrap();
         assert_eq!(target, expected);
+    }
+
+    fn check(target: Value, patch: Value, expected: Value) {
+        check_kind("Pod", json!({ "spec": target }), json!({ "spec": patch }), json!({ "spec": expected }));
     }
 
     #[test]
@@ -201,45 +208,57 @@ mod tests {
             json!({ "containers": [{ "name": "a", "image": "2", "env": [{ "name": "E", "value": "v" }] },
                 { "name": "b" }], "tolerations": [{ "key": "y" }] }),
         );
-        check(
-            json!({ "conditions": [{ "type": "Ready", "status": "False", "reason": "r" }] }),
-            json!({ "conditions": [{ "type": "Ready", "status": "True" }, { "type": "New", "status": "True" }] }),
-            json!({ "conditions": [{ "type": "Ready", "status": "True", "reason": "r" },
-                { "type": "New", "status": "True" }] }),
+        check_kind(
+            "Pod",
+            json!({ "status": { "conditions": [{ "type": "Ready", "status": "False", "reason": "r" }] } }),
+            json!({ "status": { "conditions": [{ "type": "Ready", "status": "True" }, { "type": "New", "status": "True" }] } }),
+            json!({ "status": { "conditions": [{ "type": "Ready", "status": "True", "reason": "r" },
+                { "type": "New", "status": "True" }] } }),
         );
-        check(
-            json!({ "ports": [{ "port": 80, "name": "a" }] }),
-            json!({ "ports": [{ "port": 80, "targetPort": 8080 }] }),
-            json!({ "ports": [{ "port": 80, "name": "a", "targetPort": 8080 }] }),
+        check_kind(
+            "Service",
+            json!({ "spec": { "ports": [{ "port": 80, "name": "a" }] } }),
+            json!({ "spec": { "ports": [{ "port": 80, "targetPort": 8080 }] } }),
+            json!({ "spec": { "ports": [{ "port": 80, "name": "a", "targetPort": 8080 }] } }),
+        );
+        check_kind(
+            "ConfigMap",
+            json!({ "data": { "containers": "x" } }),
+            json!({ "data": { "y": "z" } }),
+            json!({ "data": { "containers": "x", "y": "z" } }),
         );
     }
 
     #[test]
     fn directives() {
+        let containers = |env: Value| json!({ "containers": [{ "name": "c", "env": env }] });
         check(
-            json!({ "env": [{ "name": "A" }, { "name": "B" }] }),
-            json!({ "env": [{ "name": "A", "$patch": "delete" }] }),
-            json!({ "env": [{ "name": "B" }] }),
+            containers(json!([{ "name": "A" }, { "name": "B" }])),
+            containers(json!([{ "name": "A", "$patch": "delete" }])),
+            containers(json!([{ "name": "B" }])),
         );
         check(
-            json!({ "env": [{ "name": "A" }] }),
-            json!({ "env": [{ "$patch": "replace" }, { "name": "C" }] }),
-            json!({ "env": [{ "name": "C" }] }),
+            containers(json!([{ "name": "A" }])),
+            containers(json!([{ "$patch": "replace" }, { "name": "C" }])),
+            containers(json!([{ "name": "C" }])),
         );
-        check(
-            json!({ "labels": { "a": "1", "b": "2" } }),
-            json!({ "labels": { "$patch": "replace", "c": "3" } }),
-            json!({ "labels": { "c": "3" } }),
+        check_kind(
+            "Pod",
+            json!({ "metadata": { "labels": { "a": "1", "b": "2" } } }),
+            json!({ "metadata": { "labels": { "$patch": "replace", "c": "3" } } }),
+            json!({ "metadata": { "labels": { "c": "3" } } }),
         );
-        check(
+        check_kind(
+            "Pod",
             json!({ "metadata": { "finalizers": ["a", "b"] } }),
             json!({ "metadata": { "$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"] } }),
             json!({ "metadata": { "finalizers": ["b", "c"] } }),
         );
-        check(
-            json!({ "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1 } } }),
-            json!({ "strategy": { "$retainKeys": ["type"], "type": "Recreate" } }),
-            json!({ "strategy": { "type": "Recreate" } }),
+        check_kind(
+            "Deployment",
+            json!({ "spec": { "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1 } } } }),
+            json!({ "spec": { "strategy": { "$retainKeys": ["type"], "type": "Recreate" } } }),
+            json!({ "spec": { "strategy": { "type": "Recreate" } } }),
         );
         check(
             json!({ "containers": [{ "name": "a" }, { "name": "b" }] }),
@@ -251,7 +270,10 @@ mod tests {
 
     #[test]
     fn a_missing_merge_key_is_named() {
-        let error = merge(&mut json!({}), &json!({ "containers": [{ "image": "x" }] })).unwrap_err();
+        let definitions = Definitions::builtin();
+        let pod = BUILTIN.iter().find(|builtin| builtin.kind == "Pod").unwrap();
+        let patch = json!({ "spec": { "containers": [{ "image": "x" }] } });
+        let error = merge(&definitions, Some(definitions.root(pod)), &mut json!({}), &patch).unwrap_err();
         assert!(error.contains("merge key: name"), "{error}");
     }
 }

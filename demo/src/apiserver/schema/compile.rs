@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{Kind, Limits, Schema};
+use super::{Kind, Limits, ListType, Merge, Schema};
 
 /// Compiles a CRD's schema.
 pub fn compile(source: &Value) -> Result<Schema, String> {
@@ -20,10 +20,13 @@ pub(super) fn lenient(source: &Value) -> Schema {
 fn schema(source: &Value, lenient: bool) -> Result<Schema, String> {
     let text = |key: &str| source[key].as_str();
     let flag = |key: &str| source[key].as_bool().unwrap_or(false);
-    if let Some(reference) = text("$ref") {
+    // OpenAPI 3.0 wraps a reference that has a description of its own.
+    let alone = source["allOf"].as_array().filter(|all| all.len() == 1 && source["type"].is_null()).and_then(|all| all[0]["$ref"].as_str());
+    if let Some(reference) = text("$ref").or(alone) {
         let name = reference.rsplit('/').next().unwrap_or(reference);
         let mut found = Schema::any();
         found.reference = Some(name.into());
+        found.merge = merge(source);
         if name.ends_with(".Quantity") {
             found.reference = None;
             found.kind = Kind::Quantity;
@@ -82,7 +85,32 @@ fn schema(source: &Value, lenient: bool) -> Result<Schema, String> {
         one_of: many("oneOf")?,
         not: one("not")?,
         reference: None,
+        merge: merge(source),
+        merge_required: strings("required"),
     })
+}
+
+fn merge(source: &Value) -> Merge {
+    let text = |key: &str| source[key].as_str().unwrap_or_default();
+    let strategy = text("x-kubernetes-patch-strategy");
+    let keys = source["x-kubernetes-list-map-keys"].as_array().into_iter().flatten();
+    Merge {
+        list: match text("x-kubernetes-list-type") {
+            "set" => ListType::Set,
+            "map" => ListType::Map(keys.filter_map(|key| key.as_str().map(Into::into)).collect()),
+            _ => ListType::Atomic,
+        },
+        atomic: match text("x-kubernetes-map-type") {
+            "atomic" => Some(true),
+            "granular" => Some(false),
+            _ => None,
+        },
+        patched: strategy.split(',').any(|part| part == "merge"),
+        patch_key: Some(text("x-kubernetes-patch-merge-key")).filter(|key| !key.is_empty()).map(Into::into),
+        replaced: strategy == "replace",
+        implied: source.get("default").filter(|value| !value.is_object() && !value.is_array()).cloned(),
+        by_value: source.get("default").is_some_and(|value| value.as_object().is_some_and(serde_json::Map::is_empty)),
+    }
 }
 
 fn limits(source: &Value) -> Result<Limits, String> {

@@ -4,6 +4,8 @@
 //! Rules in CEL are `crd::rules`.
 
 mod compile;
+pub mod definitions;
+mod merge_rules;
 mod normalize;
 mod quantity;
 mod validate;
@@ -11,13 +13,13 @@ mod validate;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use schemars::SchemaGenerator;
 use serde_json::Value;
 
-use super::resource::{BUILTIN, Builtin};
+use super::resource::Builtin;
 use super::status::FieldError;
 
 pub use compile::compile;
+use definitions::{Gvk, Sources};
 
 /// The JSON type that a schema asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,40 @@ pub struct Schema {
     one_of: Vec<Schema>,
     not: Option<Box<Schema>>,
     reference: Option<Box<str>>,
+    merge: Merge,
+    /// Fields that every object has, if only empty; unlike `required`, known of built-in types too.
+    merge_required: Vec<Box<str>>,
+}
+
+/// How values merge with others, and in which pieces they are owned.
+#[derive(Debug, Clone, Default)]
+pub struct Merge {
+    /// Of a list.
+    pub list: ListType,
+    /// Of a map or struct: whether it is one piece. `None` leaves it to the referenced schema.
+    pub atomic: Option<bool>,
+    /// Whether a strategic merge patch merges into the list.
+    pub patched: bool,
+    /// By which key it does so; none for lists of plain values.
+    pub patch_key: Option<Box<str>>,
+    /// Whether a strategic merge patch replaces the map.
+    pub replaced: bool,
+    /// What a key of a list is where an item leaves it out.
+    pub implied: Option<Value>,
+    /// Whether even an empty object has this struct.
+    pub by_value: bool,
+}
+
+/// `x-kubernetes-list-type`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ListType {
+    /// One piece.
+    #[default]
+    Atomic,
+    /// Distinct plain values.
+    Set,
+    /// Objects told apart by these keys.
+    Map(Vec<Box<str>>),
 }
 
 /// Bounds on a value.
@@ -87,7 +123,7 @@ struct Limits {
 #[derive(Debug, Default)]
 pub struct Definitions {
     named: HashMap<Box<str>, Schema>,
-    roots: HashMap<(&'static str, &'static str, &'static str), Schema>,
+    roots: HashMap<Gvk, Schema>,
 }
 
 /// What normalising found.
@@ -100,15 +136,13 @@ pub struct Findings {
 impl Definitions {
     /// The schemas of every built-in kind.
     pub fn builtin() -> Arc<Self> {
-        let mut generator = SchemaGenerator::default();
+        let sources = Sources::builtin();
         let mut definitions = Self::default();
-        for builtin in BUILTIN {
-            let root = (builtin.schema)(&mut generator);
-            let key = (builtin.group, builtin.version, builtin.kind);
-            definitions.roots.insert(key, compile::lenient(root.as_value()));
+        for (key, root) in &sources.roots {
+            definitions.roots.insert(*key, compile::lenient(root));
         }
-        for (name, value) in generator.take_definitions(true) {
-            definitions.named.insert(name.into(), compile::lenient(&value));
+        for (name, value) in &sources.named {
+            definitions.named.insert(name.as_str().into(), compile::lenient(value));
         }
         // A CRD's schema may hold anything, and is compiled when the CRD is stored.
         for (name, schema) in &mut definitions.named {
@@ -129,7 +163,8 @@ impl Definitions {
         self.named.get("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").expect("every built-in kind has metadata")
     }
 
-    fn resolve<'a>(&'a self, schema: &'a Schema) -> &'a Schema {
+    /// The schema itself, where it is but a reference.
+    pub fn resolve<'a>(&'a self, schema: &'a Schema) -> &'a Schema {
         let mut schema = schema;
         while let Some(name) = &schema.reference {
             match self.named.get(name) {
@@ -177,7 +212,39 @@ impl Schema {
             one_of: Vec::new(),
             not: None,
             reference: None,
+            merge: Merge::default(),
+            merge_required: Vec::new(),
         }
+    }
+
+    /// How it merges.
+    pub fn merge(&self) -> &Merge {
+        &self.merge
+    }
+
+    /// The schema of a field or of a map's value.
+    pub fn field(&self, name: &str) -> Option<&Schema> {
+        self.properties.get(name).or(self.additional.as_deref())
+    }
+
+    /// The schemas of the named fields.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &Schema)> {
+        self.properties.iter().map(|(name, schema)| (&**name, schema))
+    }
+
+    /// Whether an object of it always has the field.
+    pub fn requires(&self, name: &str) -> bool {
+        self.merge_required.iter().any(|required| **required == *name)
+    }
+
+    /// The schema of a list's items.
+    pub fn item(&self) -> Option<&Schema> {
+        self.items.as_deref()
+    }
+
+    /// Whether it says nothing about what is inside.
+    pub fn is_open(&self) -> bool {
+        self.kind == Kind::Any
     }
 }
 

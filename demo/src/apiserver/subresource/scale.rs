@@ -51,7 +51,7 @@ impl Call<'_> {
     pub fn patch_scale(&self, name: &str, content_type: &str, body: &[u8]) -> Result<Reply, ApiError> {
         let patch = Patch::parse(content_type, true, body)?;
         self.write_scale(name, |mut scale| {
-            patch.apply(&mut scale)?;
+            patch.apply(&self.api.schemas, None, &mut scale)?;
             Ok(scale)
         })
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Call;
 use crate::apiserver::resource::Shape;
-use crate::apiserver::schema::type_name;
+use crate::apiserver::schema::{Schema, type_name};
 use crate::apiserver::status::ApiError;
 
 /// Parses a JSON object.
@@ -60,14 +60,19 @@ impl Call<'_> {
         Ok(())
     }
 
+    /// The schema of the served form.
+    pub fn schema(&self) -> &Schema {
+        match &self.resource.shape {
+            Shape::Builtin(builtin) => self.api.schemas.root(builtin),
+            Shape::Custom(custom) => &custom.schema,
+        }
+    }
+
     /// Brings a served value into its canonical form, judging unknown fields by the `fieldValidation` parameter.
     pub fn normalize(&self, value: &mut Value) -> Result<(), ApiError> {
         must_be_object(value, "the object provided")?;
         let schemas = &self.api.schemas;
-        let schema = match &self.resource.shape {
-            Shape::Builtin(builtin) => schemas.root(builtin),
-            Shape::Custom(custom) => &custom.schema,
-        };
+        let schema = self.schema();
         let findings = schemas.normalize(schema, value);
         if !findings.unknown.is_empty() {
             let fields: Vec<String> = findings.unknown.iter().map(|f| format!("unknown field \"{f}\"")).collect();

@@ -18,7 +18,7 @@ impl Call<'_> {
             let current = self.find(name)?;
             let before = self.resource.to_served(current.value());
             let mut value = before.clone();
-            patch.apply(&mut value)?;
+            patch.apply(&self.api.schemas, Some(self.schema()), &mut value)?;
             for key in ["uid", "resourceVersion", "name", "namespace"] {
                 let (old, new) = (&before["metadata"][key], &value["metadata"][key]);
                 if new.is_null() || new == old {
