@@ -1,6 +1,6 @@
 //! kubectl, where the machine has one: the commands that people type.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use edge_demo::apiserver::Options;
@@ -96,12 +96,13 @@ metadata: {name: front}
 spec: {backend: web}
 "#;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_commands_people_type() {
+/// A server with a custom resource, the folder that kubectl keeps its files in, and the address of the kubeconfig; nothing where the
+/// machine has no kubectl.
+async fn prepared() -> Option<(Cluster, tempfile::TempDir, PathBuf)> {
     let found = std::process::Command::new("kubectl").args(["version", "--client"]).output();
     if !found.is_ok_and(|output| output.status.success()) {
         println!("skipped: no kubectl in PATH");
-        return;
+        return None;
     }
     let cluster = Cluster::with(Options::default()).await;
     let definitions: Api<_> = Api::all(cluster.client.clone());
@@ -109,11 +110,23 @@ async fn the_commands_people_type() {
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = folder.path().join("kubeconfig");
     std::fs::write(&kubeconfig, cluster.server.admin_kubeconfig()).unwrap();
-    let manifest = folder.path().join("manifest.yaml");
-    std::fs::write(&manifest, MANIFEST).unwrap();
+    Some((cluster, folder, kubeconfig))
+}
+
+/// A manifest of the given name in the folder.
+fn manifest(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_commands_people_type() {
+    let Some((cluster, folder, kubeconfig)) = prepared().await else { return };
+    let manifest = manifest(&folder, "manifest.yaml", MANIFEST);
     let kubectl = Kubectl { kubeconfig: &kubeconfig };
 
-    let created = kubectl.run(&format!("create -f {}", manifest.display())).await;
+    let created = kubectl.run(&format!("create -f {manifest}")).await;
     assert_eq!(created.lines().count(), 6, "{created}");
     assert!(kubectl.run("api-resources").await.contains("balancers"));
     assert_eq!(kubectl.row("get deploy", "web").await[..4], ["web", "0/2", "0", "0"]);
@@ -154,7 +167,68 @@ async fn the_commands_people_type() {
     let second = tokio::time::timeout(BOUND, lines.next_line()).await.unwrap().unwrap().unwrap();
     assert!(second.starts_with("single"), "{second}");
     following.kill().await.unwrap();
-    kubectl.run(&format!("delete -f {} --ignore-not-found", manifest.display())).await;
+    kubectl.run(&format!("delete -f {manifest} --ignore-not-found")).await;
     assert!(kubectl.run("get deploy,svc,bal").await.is_empty());
+    cluster.server.shutdown().await;
+}
+
+const WEB: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: first, image: "app:1", env: [{name: A, value: one}, {name: B, value: two}]}
+      - {name: second, image: "app:1"}
+---
+apiVersion: example.com/v1
+kind: Balancer
+metadata: {name: front}
+spec: {backend: web}
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_let_kubectl_explain_apply_diff_and_edit() {
+    let Some((cluster, folder, kubeconfig)) = prepared().await else { return };
+    let kubectl = Kubectl { kubeconfig: &kubeconfig };
+    assert!(kubectl.run("explain pod.spec.containers").await.contains("FIELD: containers <[]Container>"));
+    assert!(kubectl.run("explain deployment.spec.strategy.rollingUpdate --recursive").await.contains("maxSurge"));
+    let explained = kubectl.run("explain balancer.spec").await;
+    assert!(explained.contains("GROUP:      example.com") && explained.contains("backend"), "{explained}");
+
+    let web = manifest(&folder, "web.yaml", WEB);
+    assert_eq!(kubectl.run(&format!("apply -f {web}")).await.matches(" created").count(), 2);
+    // Someone else adds a container and scales; the next apply leaves alone what it never set, and takes out what it set before.
+    let sidecar = r#"{"spec":{"template":{"spec":{"containers":[{"name":"side","image":"side:1"}]}}}}"#;
+    kubectl.run(&format!("patch deployment web -p {sidecar}")).await;
+    let changed = WEB
+        .replace(", {name: B, value: two}", "")
+        .replace("- {name: second, image: \"app:1\"}", "")
+        .replace("backend: web", "backend: other");
+    let web = manifest(&folder, "web.yaml", &changed);
+    let diff = kubectl.output(&format!("diff -f {web}")).await;
+    assert_eq!(diff.status.code(), Some(1), "{}", String::from_utf8_lossy(&diff.stderr));
+    let diff = String::from_utf8_lossy(&diff.stdout).into_owned();
+    assert!(diff.contains("-          value: two") && diff.contains("+  backend: other"), "{diff}");
+    assert_eq!(kubectl.run(&format!("apply -f {web}")).await.matches(" configured").count(), 2);
+    let names = "get deploy web -o jsonpath={.spec.template.spec.containers[*].name}/{.spec.template.spec.containers[0].env[*].name}";
+    let names = kubectl.run(names).await;
+    assert_eq!(names, "side first/");
+    assert!(kubectl.run("get deploy web -o jsonpath={.spec.template.spec.containers[1].env}").await == r#"[{"name":"A","value":"one"}]"#);
+    assert!(kubectl.run(&format!("apply -f {web}")).await.contains("balancer.example.com/front unchanged"));
+    let odd = manifest(&folder, "odd.yaml", &WEB.replace("replicas:", "replicaz:"));
+    let refused = kubectl.output(&format!("apply -f {odd}")).await;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("unknown field \"spec.replicaz\""));
+
+    let editor = manifest(&folder, "editor", "#!/bin/sh\nsed -i 's/replicas: 2/replicas: 4/' \"$1\"\n");
+    std::fs::set_permissions(&editor, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let edited = kubectl.command("edit deployment web").env("EDITOR", &editor).output().await.unwrap();
+    assert!(edited.status.success(), "{}", String::from_utf8_lossy(&edited.stderr));
+    assert_eq!(kubectl.row("get deploy", "web").await[1], "0/4");
     cluster.server.shutdown().await;
 }

@@ -71,6 +71,7 @@ fn merge_maps(typed: Typed<'_>, target: &mut Map<String, Value>, patch: &Map<Str
             }
         }
     }
+    let before = if patch.keys().any(|key| key.starts_with("$setElementOrder/")) { target.clone() } else { Map::new() };
     for (key, value) in patch.iter().filter(|(key, _)| !key.starts_with('$')) {
         match (value, target.get_mut(key)) {
             (Value::Null, _) => {
@@ -103,8 +104,9 @@ fn merge_maps(typed: Typed<'_>, target: &mut Map<String, Value>, patch: &Map<Str
     for (key, order) in patch {
         if let Some(field) = key.strip_prefix("$setElementOrder/") {
             let order = order.as_array().ok_or_else(|| format!("{key} must be a list"))?;
+            let old = before.get(field).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             if let Some(list) = target.get_mut(field).and_then(Value::as_array_mut) {
-                sort_as_asked(typed.field(field), list, order);
+                *list = put_in_order(typed.field(field).merges().flatten(), std::mem::take(list), order, old);
             }
         }
     }
@@ -120,15 +122,15 @@ fn merge_lists(typed: Typed<'_>, field: &str, old: Vec<Value>, patch: &[Value]) 
         return Ok(patch.iter().map(plain).collect());
     };
     let Some(key) = key else {
-        let mut merged = old;
+        let mut merged = old.clone();
         for item in patch {
             if !merged.contains(item) {
                 merged.push(item.clone());
             }
         }
-        return Ok(merged);
+        return Ok(put_in_order(None, merged, patch, &old));
     };
-    let mut merged = old;
+    let mut merged = old.clone();
     for item in patch {
         let identity =
             item.get(key).ok_or_else(|| format!("map: {item} does not contain declared merge key: {key} (in the list {field})"))?;
@@ -146,7 +148,7 @@ fn merge_lists(typed: Typed<'_>, field: &str, old: Vec<Value>, patch: &[Value]) 
             }
         }
     }
-    Ok(merged)
+    Ok(put_in_order(Some(key), merged, patch, &old))
 }
 
 fn plain(value: &Value) -> Value {
@@ -160,24 +162,31 @@ fn without_directives(map: &Map<String, Value>) -> Map<String, Value> {
     map.iter().filter(|(k, v)| !k.starts_with('$') && !v.is_null()).map(|(k, v)| (k.clone(), plain(v))).collect()
 }
 
-/// Puts the listed elements in the asked order; others keep their place after the element they followed.
-fn sort_as_asked(typed: Typed<'_>, list: &mut [Value], order: &[Value]) {
-    let key = typed.merges().flatten();
-    let position = |item: &Value| {
-        order.iter().position(|wanted| match key {
-            Some(key) => wanted.get(key).is_some() && wanted.get(key) == item.get(key),
-            None => wanted == item,
-        })
+/// Puts a merged list in order: what `wanted` names comes in its order, the others in theirs, and between the two the
+/// list as it was decides where it knows both; else what is wanted comes first.
+fn put_in_order(key: Option<&str>, merged: Vec<Value>, wanted: &[Value], before: &[Value]) -> Vec<Value> {
+    let same = |a: &Value, b: &Value| match key {
+        Some(key) => a.get(key).is_some() && a.get(key) == b.get(key),
+        None => a == b,
     };
-    let mut last = 0;
-    let mut ranks: Vec<(usize, usize, Value)> = Vec::with_capacity(list.len());
-    for (at, item) in list.iter().enumerate() {
-        last = position(item).unwrap_or(last);
-        ranks.push((last, at, item.clone()));
-    }
-    ranks.sort_by_key(|(rank, at, _)| (*rank, *at));
-    for (slot, (_, _, item)) in list.iter_mut().zip(ranks) {
-        *slot = item;
+    let position = |list: &[Value], item: &Value| list.iter().position(|other| same(other, item));
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) = merged.into_iter().partition(|item| position(wanted, item).is_some());
+    named.sort_by_key(|item| position(wanted, item));
+    others.sort_by_key(|item| position(before, item));
+    let mut ordered = Vec::with_capacity(named.len() + others.len());
+    let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
+    loop {
+        let other_first = match (others.peek(), named.peek()) {
+            (Some(other), Some(next)) => {
+                matches!((position(before, other), position(before, next)), (Some(other), Some(next)) if other < next)
+            }
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        match if other_first { others.next() } else { named.next() } {
+            Some(item) => ordered.push(item),
+            None => return ordered,
+        }
     }
 }
 
@@ -242,6 +251,12 @@ mod tests {
             containers(json!([{ "$patch": "replace" }, { "name": "C" }])),
             containers(json!([{ "name": "C" }])),
         );
+        // What a patch names comes first where the old order does not say otherwise.
+        check(
+            containers(json!([{ "name": "A" }, { "name": "B" }])),
+            containers(json!([{ "name": "C" }, { "name": "B", "value": "b" }])),
+            containers(json!([{ "name": "C" }, { "name": "A" }, { "name": "B", "value": "b" }])),
+        );
         check_kind(
             "Pod",
             json!({ "metadata": { "labels": { "a": "1", "b": "2" } } }),
@@ -252,7 +267,7 @@ mod tests {
             "Pod",
             json!({ "metadata": { "finalizers": ["a", "b"] } }),
             json!({ "metadata": { "$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"] } }),
-            json!({ "metadata": { "finalizers": ["b", "c"] } }),
+            json!({ "metadata": { "finalizers": ["c", "b"] } }),
         );
         check_kind(
             "Deployment",
