@@ -14,6 +14,7 @@ use super::auth::rbac::{Attributes, allowed};
 use super::auth::tokens::API_AUDIENCE;
 use super::auth::{Identity, bearer};
 use super::negotiate::{self, Form};
+use super::patch::is_apply;
 use super::path::{self, Query, ResourcePath};
 use super::render::Renderer;
 use super::resource::{Resource, Tables};
@@ -69,11 +70,17 @@ async fn answer(api: &Arc<Api>, peer: Option<Identity>, request: Request<Body>) 
         namespace: target.namespace.as_deref().unwrap_or_default(),
         query: &query,
         user: &user,
+        agent: agent(&parts.headers),
+        subresource: target.subresource.as_deref().unwrap_or_default(),
         warnings: RefCell::default(),
     };
     let reply = perform(&call, &parts.method, &target, &parts.headers, &body)?;
     let warnings = call.warnings.take();
     Ok(rendered(&resource, form, reply, &warnings))
+}
+
+fn agent(headers: &HeaderMap) -> &str {
+    headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn authenticate(api: &Api, peer: Option<Identity>, headers: &HeaderMap) -> Result<Identity, ApiError> {
@@ -130,6 +137,13 @@ fn served(api: &Api, target: &ResourcePath) -> Result<Arc<Resource>, ApiError> {
 
 fn perform(call: &Call<'_>, method: &Method, target: &ResourcePath, headers: &HeaderMap, body: &Bytes) -> Result<Reply, ApiError> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
+    let applies = *method == Method::PATCH && is_apply(content_type);
+    match *method {
+        Method::POST => call.check_options("CreateOptions", false)?,
+        Method::PUT => call.check_options("UpdateOptions", false)?,
+        Method::PATCH => call.check_options("PatchOptions", applies)?,
+        _ => {}
+    }
     let writes_object = matches!(*method, Method::POST | Method::PUT);
     if writes_object && !content_type.trim_start().starts_with("application/json") {
         return Err(ApiError::unsupported_media_type(format!(
@@ -151,12 +165,14 @@ fn perform(call: &Call<'_>, method: &Method, target: &ResourcePath, headers: &He
         ("GET" | "HEAD", Some(name), None) => call.get(name),
         ("POST", None, None) if in_namespace => call.create(body),
         ("PUT", Some(name), None) => call.update(name, Part::Main, body),
+        ("PATCH", Some(name), None) if applies => call.apply(name, Part::Main, body),
         ("PATCH", Some(name), None) => call.patch(name, Part::Main, &call.read_patch(content_type, body)?),
         ("DELETE", Some(name), None) => call.delete(name, &DeleteOptions::parse(call, body)?),
         ("DELETE", None, None) if in_namespace => call.delete_collection(&DeleteOptions::parse(call, body)?),
         (method, Some(name), Some("status")) if call.resource.status => match method {
             "GET" => call.get(name),
             "PUT" => call.update(name, Part::Status, body),
+            "PATCH" if applies => call.apply(name, Part::Status, body),
             "PATCH" => call.patch(name, Part::Status, &call.read_patch(content_type, body)?),
             _ => Err(ApiError::method_not_allowed()),
         },
@@ -186,8 +202,16 @@ fn open_watch(
     if !resource.stored() {
         return Err(ApiError::method_not_allowed());
     }
-    let call =
-        Call { api, resource, namespace: target.namespace.as_deref().unwrap_or_default(), query, user, warnings: RefCell::default() };
+    let call = Call {
+        api,
+        resource,
+        namespace: target.namespace.as_deref().unwrap_or_default(),
+        query,
+        user,
+        agent: "",
+        subresource: "",
+        warnings: RefCell::default(),
+    };
     let mut selector = call.selector()?;
     if let Some(name) = &target.name {
         let rule = super::selector::FieldRule { label: "metadata.name".into(), value: name.clone(), equal: true };

@@ -15,6 +15,9 @@ use super::subresource::disruption::figures;
 use super::verbs::Call;
 use super::verbs::delete::DeleteOptions;
 
+/// Who writes, as `managedFields` names it.
+const AGENT: &str = "kube-controller-manager";
+
 /// Storage id, namespace and name of an object.
 type Key = (Box<str>, Box<str>, Box<str>);
 
@@ -39,6 +42,13 @@ pub async fn run(api: Arc<Api>, mut seen: mpsc::UnboundedReceiver<Observation>) 
             keeper.count_budgets();
         }
     }
+}
+
+/// Whether the object's owner may not go before it.
+fn blocks(dependent: &Object, owner: &str) -> bool {
+    let value = dependent.value();
+    let mut owners = value["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+    owners.any(|reference| reference["uid"] == owner && reference["blockOwnerDeletion"] == true)
 }
 
 struct Keeper {
@@ -137,7 +147,7 @@ impl Keeper {
             tables.by_kind(group, owner["kind"].as_str().unwrap_or_default()).is_some()
         });
         if known {
-            self.delete(&object);
+            self.delete(&object, "Background");
         }
     }
 
@@ -146,13 +156,22 @@ impl Keeper {
     }
 
     fn call<'a>(&'a self, resource: &'a Resource, namespace: &'a str) -> Call<'a> {
-        Call { api: &self.api, resource, namespace, query: &self.query, user: &self.user, warnings: Default::default() }
+        Call {
+            api: &self.api,
+            resource,
+            namespace,
+            query: &self.query,
+            user: &self.user,
+            agent: AGENT,
+            subresource: "",
+            warnings: Default::default(),
+        }
     }
 
-    fn delete(&self, object: &Object) {
+    fn delete(&self, object: &Object, propagation: &str) {
         let Some(resource) = self.resource(&object.storage.id) else { return };
         let options =
-            DeleteOptions { uid: Some(object.uid.to_string()), propagation: Some("Background".to_owned()), ..DeleteOptions::default() };
+            DeleteOptions { uid: Some(object.uid.to_string()), propagation: Some(propagation.to_owned()), ..DeleteOptions::default() };
         if let Err(error) = self.call(&resource, &object.namespace).delete(&object.name, &options) {
             tracing::debug!(object = %object.name, %error, "garbage collection found nothing to delete");
         }
@@ -182,7 +201,9 @@ impl Keeper {
                 if let Some(storage) = self.storages.get(&id)
                     && let Some(dependent) = self.api.store.get(storage, &namespace, &name)
                 {
-                    self.delete(&dependent);
+                    // What has dependents of its own goes after them, too.
+                    let holds = self.dependents.contains_key(&dependent.uid);
+                    self.delete(&dependent, if holds { "Foreground" } else { "Background" });
                 }
             }
             self.finish_foreground(&object.uid.clone());
@@ -192,9 +213,8 @@ impl Keeper {
     /// Lets an owner go when the last of its dependents has gone.
     fn finish_foreground(&mut self, owner: &str) {
         let waiting = self.dependents.get(owner).is_some_and(|dependents| {
-            dependents
-                .iter()
-                .any(|(id, namespace, name)| self.storages.get(id).is_some_and(|s| self.api.store.get(s, namespace, name).is_some()))
+            let found = dependents.iter().filter_map(|(id, namespace, name)| self.api.store.get(self.storages.get(id)?, namespace, name));
+            found.into_iter().any(|dependent| blocks(&dependent, owner))
         });
         if waiting {
             return;
@@ -231,7 +251,7 @@ impl Keeper {
             left |= !objects.is_empty();
             if first {
                 for object in &objects {
-                    self.delete(object);
+                    self.delete(object, "Background");
                 }
             }
         }
@@ -241,9 +261,21 @@ impl Keeper {
         let still =
             tables.resources.iter().any(|r| r.namespaced && r.stored() && !self.api.store.list(&r.storage, Some(namespace)).0.is_empty());
         if !still && let Some(object) = self.api.find("", "namespaces", "", namespace) {
-            let namespaces = self.api.builtin("", "namespaces");
-            if self.call(&namespaces, "").remove_now(&object, false).is_ok() {
-                self.ending.remove(namespace);
+            self.finalize_namespace(&object);
+            self.ending.remove(namespace);
+        }
+    }
+
+    /// Takes the server's own finalizer off an empty namespace, which goes unless someone else's is left.
+    fn finalize_namespace(&self, namespace: &Object) {
+        let namespaces = self.api.builtin("", "namespaces");
+        let call = Call { subresource: "finalize", ..self.call(&namespaces, "") };
+        while let Some(current) = self.api.store.get(&namespaces.storage, "", &namespace.name) {
+            let mut value = current.value();
+            let Some(finalizers) = value["spec"]["finalizers"].as_array_mut() else { return };
+            finalizers.retain(|finalizer| finalizer != "kubernetes");
+            if !matches!(call.replace(&current, value, super::verbs::update::Part::Main), Ok(Err(()))) {
+                return;
             }
         }
     }

@@ -15,6 +15,7 @@ mod auth;
 mod crd;
 mod discovery;
 mod faults;
+mod fields;
 mod handler;
 mod housekeeping;
 mod negotiate;

@@ -125,6 +125,13 @@ impl ApiError {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
+    /// 415 for a patch of an unknown type.
+    pub fn unsupported_patch() -> Self {
+        let mut error = Self::unsupported_media_type("415: Unsupported Media Type");
+        error.details = Some(json!({}));
+        error
+    }
+
     /// 429 with a pause in seconds.
     pub fn too_many_requests(message: impl Into<String>, retry_after_s: u32) -> Self {
         let mut error = Self::new(429, "TooManyRequests", message);
@@ -160,6 +167,18 @@ impl ApiError {
         error
     }
 
+    /// 409: applying would change what others own.
+    pub fn apply_conflict(message: String, causes: Vec<Value>) -> Self {
+        let mut error = Self::new(409, "Conflict", message);
+        error.details = Some(json!({ "causes": causes }));
+        error
+    }
+
+    /// 500 without a reason, as the real server answers where it expects no failure.
+    pub fn unexplained(message: String) -> Self {
+        Self::new(500, "", message)
+    }
+
     /// 422 with a cause per field. `kind` is the object's kind, `group` its API group.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let text: Vec<String> = errors.iter().map(FieldError::to_string).collect();
@@ -170,11 +189,12 @@ impl ApiError {
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let mut error = Self::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {list}"));
         let causes: Vec<Value> = errors.iter().map(|e| json!({ "reason": e.reason, "message": e.message, "field": e.field })).collect();
-        let mut details = json!({ "name": name });
-        if !group.is_empty() {
-            details["group"] = group.into();
+        let mut details = json!({});
+        for (key, value) in [("name", name), ("group", group), ("kind", kind)] {
+            if !value.is_empty() {
+                details[key] = value.into();
+            }
         }
-        details["kind"] = kind.into();
         details["causes"] = causes.into();
         error.details = Some(details);
         error
@@ -197,8 +217,11 @@ impl ApiError {
     pub fn to_value(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason,
+            "message": self.message,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
         }
@@ -252,6 +275,11 @@ impl FieldError {
     /// A value of another JSON type than the schema's.
     pub fn wrong_type(field: impl Into<String>, found: &str, detail: &str) -> Self {
         Self::new(field, "FieldValueTypeInvalid", format!("Invalid value: \"{found}\": {detail}"))
+    }
+
+    /// Whether the value is of another JSON type than the schema's.
+    pub fn is_wrong_type(&self) -> bool {
+        self.reason == "FieldValueTypeInvalid"
     }
 
     /// A value outside an enumeration.

@@ -232,3 +232,29 @@ async fn documents_let_kubectl_explain_apply_diff_and_edit() {
     assert_eq!(kubectl.row("get deploy", "web").await[1], "0/4");
     cluster.server.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_applies_on_the_server() {
+    let Some((cluster, folder, kubeconfig)) = prepared().await else { return };
+    let kubectl = Kubectl { kubeconfig: &kubeconfig };
+    let web = manifest(&folder, "web.yaml", WEB);
+    assert_eq!(kubectl.run(&format!("apply --server-side -f {web}")).await.matches(" serverside-applied").count(), 2);
+    kubectl.run("scale deployment web --replicas=5").await;
+    let refused = kubectl.output(&format!("apply --server-side -f {web}")).await;
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let conflict = "Apply failed with 1 conflict: conflict with \"kubectl\" with subresource \"scale\" using apps/v1: .spec.replicas";
+    assert!(!refused.status.success() && words.contains(conflict), "{words}");
+    kubectl.run(&format!("apply --server-side --force-conflicts -f {web}")).await;
+    assert_eq!(kubectl.row("get deploy", "web").await[1], "0/2");
+    assert!(kubectl.run("get deploy web -o yaml --show-managed-fields").await.contains("operation: Apply"));
+    assert!(!kubectl.run("get deploy web -o yaml").await.contains("managedFields"));
+    // Applied by the client first, an object changes over without a conflict, and loses what is no longer in the file.
+    let pod = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {a: b, c: d}\n";
+    let first = manifest(&folder, "first.yaml", pod);
+    kubectl.run(&format!("apply -f {first}")).await;
+    let second = manifest(&folder, "second.yaml", &pod.replace(", c: d", ""));
+    kubectl.run(&format!("apply --server-side -f {second}")).await;
+    assert_eq!(kubectl.run("get cm m -o jsonpath={.data}").await, r#"{"a":"b"}"#);
+    assert!(kubectl.run(&format!("diff --server-side -f {second}")).await.is_empty());
+    cluster.server.shutdown().await;
+}

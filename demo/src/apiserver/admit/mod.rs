@@ -29,6 +29,22 @@ pub fn items_mut<'a>(object: &'a mut Value, key: &str) -> impl Iterator<Item = &
     object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
+/// What the API's types default, before anything is admitted: fields that belong to whoever left them out.
+pub fn type_defaults(call: &Call<'_>, value: &mut Value) {
+    match &*call.resource.storage.id {
+        _ if matches!(call.resource.shape, Shape::Custom(_)) => {}
+        "pods" => {
+            default_object(value, "spec");
+            pod_spec::defaults(&mut value["spec"]);
+            default(&mut value["spec"], "enableServiceLinks", true);
+        }
+        "namespaces" => namespace::label(value),
+        "services" => service::type_defaults(value),
+        "jobs.batch" => {}
+        _ => defaults(call, value),
+    }
+}
+
 /// Admission and defaults at creation, on the stored form.
 pub fn create(call: &Call<'_>, name: &str, value: &mut Value) -> Result<(), ApiError> {
     namespace::check_open(call, name)?;
@@ -43,7 +59,7 @@ pub fn create(call: &Call<'_>, name: &str, value: &mut Value) -> Result<(), ApiE
     match &*resource.storage.id {
         _ if matches!(resource.shape, Shape::Custom(_)) => {}
         "pods" => pod::admit(call, name, value)?,
-        "namespaces" => namespace::defaults(name, value),
+        "namespaces" => namespace::defaults(value),
         "priorityclasses.scheduling.k8s.io" => default(value, "preemptionPolicy", "PreemptLowerPriority"),
         "customresourcedefinitions.apiextensions.k8s.io" => crd::establish(value),
         "persistentvolumeclaims" | "persistentvolumes" => value["status"] = json!({ "phase": "Pending" }),
@@ -58,7 +74,12 @@ pub fn update(call: &Call<'_>, old: &Value, new: &mut Value) -> Result<(), ApiEr
     match &*resource.storage.id {
         _ if matches!(resource.shape, Shape::Custom(_)) => {}
         "pods" => pod::readmit(old, new),
-        "namespaces" => default_object(new, "spec"),
+        "namespaces" => {
+            default_object(new, "spec");
+            if call.subresource != "finalize" {
+                new["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
+            }
+        }
         "customresourcedefinitions.apiextensions.k8s.io" => crd::establish(new),
         _ => {
             // What the server allotted stays, even where a client sends an object without it.

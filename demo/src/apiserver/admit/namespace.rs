@@ -23,10 +23,16 @@ pub fn check_open(call: &Call<'_>, name: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Label, finalizer and phase of a new namespace.
-pub fn defaults(name: &str, value: &mut Value) {
+/// The label that every namespace has.
+pub fn label(value: &mut Value) {
+    let name = value["metadata"]["name"].clone();
     default(&mut value["metadata"], "labels", json!({}));
-    value["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
+    value["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+}
+
+/// Label, finalizer and phase of a new namespace.
+pub fn defaults(value: &mut Value) {
+    label(value);
     default(value, "spec", json!({}));
     value["spec"]["finalizers"] = json!(["kubernetes"]);
     value["status"] = json!({ "phase": "Active" });
@@ -57,7 +63,7 @@ pub fn put_simple(api: &Api, group: &str, plural: &str, namespace: &str, name: &
     }
     value["metadata"] = metadata;
     if plural == "namespaces" {
-        defaults(name, &mut value);
+        defaults(&mut value);
     }
     // Someone else may have made it first, and that is as good.
     let _exists = api.store.put(&resource.storage, namespace, name, Expect::Absent, value);

@@ -14,10 +14,9 @@ const FIRST: u32 = 0x0a60_0000;
 /// Addresses in the range, without the network's own and the broadcast.
 const SIZE: u32 = 65_534;
 
-/// Fills in what the API's types default, and a cluster address where one is due.
-pub fn defaults(api: &Api, service: &mut Value) {
+/// Fills in what the API's types default.
+pub fn type_defaults(service: &mut Value) {
     default(service, "spec", json!({}));
-    default(service, "status", json!({ "loadBalancer": {} }));
     let spec = &mut service["spec"];
     default(spec, "type", "ClusterIP");
     default(spec, "sessionAffinity", "None");
@@ -26,10 +25,19 @@ pub fn defaults(api: &Api, service: &mut Value) {
         let number = port["port"].clone();
         default(port, "targetPort", number);
     }
+    if spec["type"] != "ExternalName" {
+        default(spec, "internalTrafficPolicy", "Cluster");
+    }
+}
+
+/// The same, and a cluster address where one is due.
+pub fn defaults(api: &Api, service: &mut Value) {
+    type_defaults(service);
+    default(service, "status", json!({ "loadBalancer": {} }));
+    let spec = &mut service["spec"];
     if spec["type"] == "ExternalName" {
         return;
     }
-    default(spec, "internalTrafficPolicy", "Cluster");
     default(spec, "ipFamilies", json!(["IPv4"]));
     default(spec, "ipFamilyPolicy", "SingleStack");
     if spec["clusterIP"].as_str().is_none_or(str::is_empty) {

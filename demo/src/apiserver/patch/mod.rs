@@ -18,6 +18,11 @@ pub enum Patch {
     Strategic(Value),
 }
 
+/// Whether the content type is that of server-side apply, which is no patch of its own but a verb (`verbs::apply`).
+pub fn is_apply(content_type: &str) -> bool {
+    content_type.split(';').next().unwrap_or_default().trim() == "application/apply-patch+yaml"
+}
+
 impl Patch {
     /// Reads a patch by its content type. `typed` says whether the resource has merge keys at all.
     pub fn parse(content_type: &str, typed: bool, body: &[u8]) -> Result<Self, ApiError> {
@@ -35,15 +40,7 @@ impl Patch {
                 .map(Self::Json)
                 .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}"))),
             "application/strategic-merge-patch+json" if typed => Ok(Self::Strategic(object()?)),
-            "application/apply-patch+yaml" | "application/apply-patch+cbor" => Err(ApiError::unsupported_media_type(
-                "server-side apply is not served here: send application/merge-patch+json, \
-                     application/strategic-merge-patch+json (built-in kinds) or application/json-patch+json",
-            )),
-            _ => Err(ApiError::unsupported_media_type(format!(
-                "the body of the request was in an unknown format ({essence:?}) - accepted media types include: \
-                 application/json-patch+json, application/merge-patch+json{}",
-                if typed { ", application/strategic-merge-patch+json" } else { "" },
-            ))),
+            _ => Err(ApiError::unsupported_patch()),
         }
     }
 

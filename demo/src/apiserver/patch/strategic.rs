@@ -2,40 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::apiserver::schema::{Definitions, Schema};
-
-/// What is known of the type at one place of an object.
-#[derive(Clone, Copy)]
-struct Typed<'a> {
-    definitions: &'a Definitions,
-    schema: Option<&'a Schema>,
-}
-
-impl<'a> Typed<'a> {
-    fn field(self, name: &str) -> Self {
-        let schema = self.schema.and_then(|schema| self.definitions.resolve(schema).field(name));
-        Self { schema, ..self }
-    }
-
-    fn item(self) -> Self {
-        let schema = self.schema.and_then(|schema| self.definitions.resolve(schema).item());
-        Self { schema, ..self }
-    }
-
-    /// Whether a patch merges into the list, and by which key.
-    fn merges(self) -> Option<Option<&'a str>> {
-        let merge = self.schema?.merge();
-        merge.patched.then_some(merge.patch_key.as_deref())
-    }
-
-    fn replaced(self) -> bool {
-        self.schema.is_some_and(|schema| schema.merge().replaced)
-    }
-}
+use crate::apiserver::schema::{Definitions, Schema, Typed};
 
 /// Merges `patch` into `target`, an object of the given schema; without a schema no list merges.
 pub fn merge(definitions: &Definitions, schema: Option<&Schema>, target: &mut Value, patch: &Value) -> Result<(), String> {
-    merge_values(Typed { definitions, schema }, target, patch)
+    merge_values(Typed::root(definitions, schema, false), target, patch)
 }
 
 fn merge_values(typed: Typed<'_>, target: &mut Value, patch: &Value) -> Result<(), String> {
@@ -106,7 +77,7 @@ fn merge_maps(typed: Typed<'_>, target: &mut Map<String, Value>, patch: &Map<Str
             let order = order.as_array().ok_or_else(|| format!("{key} must be a list"))?;
             let old = before.get(field).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             if let Some(list) = target.get_mut(field).and_then(Value::as_array_mut) {
-                *list = put_in_order(typed.field(field).merges().flatten(), std::mem::take(list), order, old);
+                *list = put_in_order(typed.field(field).patched().flatten(), std::mem::take(list), order, old);
             }
         }
     }
@@ -118,7 +89,7 @@ fn merge_lists(typed: Typed<'_>, field: &str, old: Vec<Value>, patch: &[Value]) 
         let kept = patch.iter().filter(|item| item.get("$patch").is_none_or(|d| d != "replace"));
         return Ok(kept.map(plain).collect());
     }
-    let Some(key) = typed.merges() else {
+    let Some(key) = typed.patched() else {
         return Ok(patch.iter().map(plain).collect());
     };
     let Some(key) = key else {

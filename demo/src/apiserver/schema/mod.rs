@@ -8,6 +8,7 @@ pub mod definitions;
 mod merge_rules;
 mod normalize;
 mod quantity;
+mod typed;
 mod validate;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use super::status::FieldError;
 
 pub use compile::compile;
 use definitions::{Gvk, Sources};
+pub use typed::Typed;
 
 /// The JSON type that a schema asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +184,12 @@ impl Definitions {
         findings
     }
 
+    /// Where the value is of another JSON type than the schema's.
+    pub fn types(&self, schema: &Schema, value: &Value) -> Vec<String> {
+        let wrong = self.validate(schema, value).into_iter().filter(FieldError::is_wrong_type);
+        wrong.map(|error| format!(".{error}")).collect()
+    }
+
     /// Judges the value; `strict` includes required fields and everything beyond JSON types.
     pub fn validate(&self, schema: &Schema, value: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
@@ -227,6 +235,11 @@ impl Schema {
         self.properties.get(name).or(self.additional.as_deref())
     }
 
+    /// Whether the name is that of a field.
+    pub fn declares(&self, name: &str) -> bool {
+        self.properties.contains_key(name)
+    }
+
     /// The schemas of the named fields.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &Schema)> {
         self.properties.iter().map(|(name, schema)| (&**name, schema))
@@ -240,11 +253,6 @@ impl Schema {
     /// The schema of a list's items.
     pub fn item(&self) -> Option<&Schema> {
         self.items.as_deref()
-    }
-
-    /// Whether it says nothing about what is inside.
-    pub fn is_open(&self) -> bool {
-        self.kind == Kind::Any
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Call, Reply, now};
 use crate::apiserver::admit;
+use crate::apiserver::fields::Managers;
 use crate::apiserver::status::{ApiError, FieldError};
 use crate::apiserver::store::{Expect, Object, WriteError};
 
@@ -28,18 +29,33 @@ impl Call<'_> {
     /// Creates an object from its served form.
     pub fn create_value(&self, mut value: Value) -> Result<Reply, ApiError> {
         let name = self.prepare_metadata(&mut value)?;
+        admit::type_defaults(self, &mut value);
+        let managers = self.first_managers(&value);
+        self.store_new(&name, value, managers)
+    }
+
+    /// Creates an object that was applied, with its managers.
+    pub fn create_owned(&self, mut value: Value, managers: Managers) -> Result<Reply, ApiError> {
+        let name = self.prepare_metadata(&mut value)?;
+        self.store_new(&name, value, managers)
+    }
+
+    fn store_new(&self, name: &str, value: Value, managers: Managers) -> Result<Reply, ApiError> {
         let mut value = self.resource.to_stored(value);
-        admit::create(self, &name, &mut value)?;
+        if !managers.0.is_empty() {
+            value["metadata"]["managedFields"] = managers.to_value();
+        }
+        admit::create(self, name, &mut value)?;
         let errors = admit::validate(self, &value, None);
         if !errors.is_empty() {
-            return Err(self.invalid(&name, &errors));
+            return Err(self.invalid(name, &errors));
         }
         if self.dry_run() {
             return Ok(Reply::Served(StatusCode::CREATED, self.resource.to_served(value)));
         }
-        let object = self.store(&name, Expect::Absent, value).map_err(|error| match error {
+        let object = self.store(name, Expect::Absent, value).map_err(|error| match error {
             WriteError::Exists | WriteError::Missing | WriteError::Conflict => {
-                ApiError::already_exists(self.resource.group_resource(), &name)
+                ApiError::already_exists(self.resource.group_resource(), name)
             }
         })?;
         self.created(&object);

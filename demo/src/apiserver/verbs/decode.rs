@@ -20,7 +20,7 @@ pub fn json_object(body: &[u8]) -> Result<Value, ApiError> {
     Ok(value)
 }
 
-fn must_be_object(value: &Value, what: &str) -> Result<(), ApiError> {
+pub fn must_be_object(value: &Value, what: &str) -> Result<(), ApiError> {
     if value.is_object() {
         return Ok(());
     }

@@ -1,9 +1,11 @@
 //! The verbs on stored resources. Everything here is synchronous: the store is in memory, and bodies have been read.
 
+pub mod apply;
 pub mod create;
 pub mod decode;
 pub mod delete;
 pub mod list;
+pub mod options;
 pub mod patch;
 pub mod update;
 
@@ -33,6 +35,10 @@ pub struct Call<'a> {
     pub query: &'a Query,
     /// Who asks.
     pub user: &'a Identity,
+    /// What the client calls itself (`User-Agent`).
+    pub agent: &'a str,
+    /// Subresource in the path; empty for none.
+    pub subresource: &'a str,
     /// Warnings for the client, sent as headers.
     pub warnings: RefCell<Vec<String>>,
 }
@@ -53,7 +59,16 @@ pub enum Reply {
 impl<'a> Call<'a> {
     /// A call on another resource, on behalf of the same user.
     pub fn on<'b>(&'b self, resource: &'b Resource, namespace: &'b str) -> Call<'b> {
-        Call { api: self.api, resource, namespace, query: self.query, user: self.user, warnings: RefCell::default() }
+        Call {
+            api: self.api,
+            resource,
+            namespace,
+            query: self.query,
+            user: self.user,
+            agent: self.agent,
+            subresource: self.subresource,
+            warnings: RefCell::default(),
+        }
     }
 
     /// The stored object, or 404 in the resource's words.

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::Value;
 
+use super::apply::take_managers;
 use super::{Call, Reply};
 use crate::apiserver::admit;
 use crate::apiserver::resource::Shape;
@@ -74,12 +75,19 @@ impl Call<'_> {
 
     /// Stores the new served value over the current object. The inner error says that someone else wrote first.
     pub fn replace(&self, current: &Object, value: Value, part: Part) -> Result<Result<Reply, ()>, ApiError> {
+        self.replace_with(current, value, part, false)
+    }
+
+    /// The same; where the value is `owned`, its managers are what they should be.
+    pub(super) fn replace_with(&self, current: &Object, value: Value, part: Part, owned: bool) -> Result<Result<Reply, ()>, ApiError> {
         let old = current.value();
         let mut new = self.resource.to_stored(value);
         self.carry(&old, &mut new, part);
         if part == Part::Main {
             admit::update(self, &old, &mut new)?;
         }
+        let managers = if owned { take_managers(&mut new) } else { self.next_managers(&old, &mut new, part) };
+        set_or_remove(&mut new["metadata"], "managedFields", &managers);
         let mut errors = admit::validate(self, &new, Some((&old, part)));
         if part == Part::Main {
             errors.extend(admit::immutable(self, &old, &new));
@@ -127,7 +135,8 @@ impl Call<'_> {
     fn carry(&self, old: &Value, new: &mut Value, part: Part) {
         if part == Part::Status {
             // Kubelets label and annotate through the status of their nodes and pods; other kinds may not.
-            let metadata = if self.resource.is("pods") || self.resource.is("nodes") {
+            let managers = take_managers(new);
+            let mut metadata = if self.resource.is("pods") || self.resource.is("nodes") {
                 let mut metadata = new["metadata"].take();
                 metadata["ownerReferences"] = old["metadata"]["ownerReferences"].clone();
                 metadata["finalizers"] = old["metadata"]["finalizers"].clone();
@@ -135,6 +144,7 @@ impl Call<'_> {
             } else {
                 old["metadata"].clone()
             };
+            metadata["managedFields"] = managers;
             let status = new["status"].take();
             *new = old.clone();
             new["metadata"] = metadata;
@@ -148,7 +158,6 @@ impl Call<'_> {
         }
         for key in ["ownerReferences", "finalizers", "labels", "annotations", "generateName", "managedFields"] {
             let value = match key {
-                "managedFields" => Value::Null,
                 "generateName" => old["metadata"][key].clone(),
                 _ => new["metadata"][key].clone(),
             };

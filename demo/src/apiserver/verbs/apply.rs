@@ -1,0 +1,233 @@
+//! Server-side apply, and the managers that every other write leaves behind.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::decode::must_be_object;
+use super::update::Part;
+use super::{Call, Reply, now};
+use crate::apiserver::fields::{self, Conflicts, Manager, Managers, Operation, Scope};
+use crate::apiserver::resource::{Shape, View};
+use crate::apiserver::schema::Typed;
+use crate::apiserver::status::{ApiError, FieldError};
+use crate::apiserver::store::Object;
+
+/// Longest part of what a client calls itself that names a manager.
+const NAME_LIMIT: usize = 128;
+
+/// What the annotation of `kubectl apply` is called.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+impl Call<'_> {
+    /// Applies the configuration in `body`: creates the object where there is none.
+    pub fn apply(&self, name: &str, part: Part, body: &[u8]) -> Result<Reply, ApiError> {
+        let mut wanted = self.read_configuration(name, body)?;
+        let force = self.query.flag("force");
+        let by = self.manager(Operation::Apply);
+        loop {
+            let Some(current) = self.api.store.get(&self.resource.storage, self.namespace, name) else {
+                if part == Part::Status {
+                    return Err(ApiError::not_found(self.resource.group_resource(), name));
+                }
+                return self.apply_new(name, wanted, by);
+            };
+            let version = wanted["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+            if !version.is_empty() && version.parse() != Ok(current.rv) {
+                return Err(ApiError::modified(self.resource.group_resource(), name));
+            }
+            let uid = &wanted["metadata"]["uid"];
+            if uid.as_str().is_some_and(|uid| !uid.is_empty() && *uid != *current.uid) {
+                return Err(self.invalid(name, &[FieldError::invalid("metadata.uid", uid, "field is immutable")]));
+            }
+            let mut live = self.resource.to_served(current.value());
+            let managers = Managers::from_value(&take_managers(&mut live)).unwrap_or_default();
+            if by.name == "kubectl" && live["metadata"]["annotations"][LAST_APPLIED].is_string() {
+                remember_applied(&mut wanted);
+            }
+            let applied = fields::apply(self.typed(), self.scope(part), &live, &wanted, managers, by.clone(), force)
+                .map_err(|conflicts| conflict(&conflicts))?;
+            if !applied.changed {
+                return Ok(Reply::Object(StatusCode::OK, current));
+            }
+            let mut value = applied.value;
+            self.normalize(&mut value)?;
+            value["metadata"]["managedFields"] = applied.managers.to_value();
+            if let Ok(reply) = self.replace_owned(&current, value, part)? {
+                return Ok(reply);
+            }
+        }
+    }
+
+    fn apply_new(&self, name: &str, mut value: Value, by: Manager) -> Result<Reply, ApiError> {
+        if let Some(uid) = value["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
+            let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            return Err(ApiError::conflict(self.resource.group_resource(), name, &why));
+        }
+        let mut own = fields::fields_of(self.typed(), &value);
+        self.scope(Part::Main).keep(&mut own);
+        value["metadata"]["name"] = name.into();
+        self.normalize(&mut value)?;
+        self.create_owned(value, Managers(vec![Manager { fields: own, ..by }]))
+    }
+
+    /// Reads a configuration and checks that it can be one of this object.
+    fn read_configuration(&self, name: &str, body: &[u8]) -> Result<Value, ApiError> {
+        let undecodable = |error: &dyn std::fmt::Display| ApiError::bad_request(format!("error decoding patch: {error}"));
+        let wanted: Value = match serde_json::from_slice(body) {
+            Ok(value) => value,
+            Err(_) => {
+                let text = std::str::from_utf8(body).map_err(|error| undecodable(&error))?;
+                serde_saphyr::from_str(text).map_err(|error| undecodable(&error))?
+            }
+        };
+        must_be_object(&wanted, "the object provided")?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (version, kind) = (text(&wanted["apiVersion"]), text(&wanted["kind"]));
+        let spelt = format!("{}, Kind={kind}", if version.contains('/') { version.clone() } else { format!("/{version}") });
+        if version != self.resource.api_version() || kind != *self.resource.kind {
+            return Err(ApiError::bad_request(format!("invalid object type: {spelt}")));
+        }
+        let metadata = &wanted["metadata"];
+        if !metadata["managedFields"].is_null() {
+            return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+        }
+        for (key, here) in [("name", name), ("namespace", self.namespace)] {
+            let given = text(&metadata[key]);
+            if !given.is_empty() && given != here {
+                return Err(ApiError::bad_request(if key == "name" {
+                    format!("the name of the object ({given}) does not match the name on the URL ({here})")
+                } else {
+                    "the namespace of the provided object does not match the namespace sent on the request".to_owned()
+                }));
+            }
+        }
+        let mut checked = wanted.clone();
+        let findings = self.api.schemas.normalize(self.schema(), &mut checked);
+        let wrong = self.api.schemas.types(self.schema(), &wanted);
+        let unknown = findings.unknown.iter().map(|field| format!(".{field}: field not declared in schema"));
+        let errors: Vec<String> = unknown.chain(wrong).chain(fields::duplicates(self.typed(), &wanted)).collect();
+        let listed = match errors.as_slice() {
+            [] => return Ok(wanted),
+            [only] => only.clone(),
+            all => format!("errors:\n  {}", all.join("\n  ")),
+        };
+        let place = format!("{}/{}; {spelt}", text(&metadata["namespace"]), text(&metadata["name"]));
+        Err(ApiError::unexplained(format!("failed to create typed patch object ({place}): {listed}")))
+    }
+
+    /// Who writes now.
+    pub fn manager(&self, operation: Operation) -> Manager {
+        let given = self.query.text("fieldManager").map(str::to_owned);
+        let agent = || {
+            let product = self.agent.split('/').next().unwrap_or_default();
+            product.chars().filter(|c| !c.is_control()).take(NAME_LIMIT).collect::<String>()
+        };
+        let name = given.unwrap_or_else(agent);
+        Manager {
+            name: if name.is_empty() { "unknown".to_owned() } else { name },
+            operation,
+            api_version: self.resource.api_version(),
+            subresource: self.subresource.to_owned(),
+            // A scale says nothing of when it was written.
+            time: (self.subresource != "scale").then(now),
+            fields: Default::default(),
+        }
+    }
+
+    /// The types of the served form.
+    pub fn typed(&self) -> Typed<'_> {
+        Typed::root(&self.api.schemas, Some(self.schema()), matches!(self.resource.shape, Shape::Custom(_)))
+    }
+
+    /// What a write to the part can own.
+    pub fn scope(&self, part: Part) -> Scope {
+        match part {
+            Part::Main if self.resource.status => Scope::Main,
+            Part::Main => Scope::All,
+            Part::Status => Scope::Status { metadata: self.resource.is("pods") || self.resource.is("nodes") },
+        }
+    }
+
+    /// The managers of a new object that was not applied, in its served form.
+    pub fn first_managers(&self, value: &Value) -> Managers {
+        let empty = match self.resource.shape {
+            Shape::Builtin(_) => self.typed().empty(),
+            Shape::Custom(_) => json!({ "metadata": {} }),
+        };
+        let scope = match &self.resource.shape {
+            Shape::Builtin(builtin) if builtin.keeps_status => Scope::All,
+            _ => self.scope(Part::Main),
+        };
+        fields::update(self.typed(), scope, &empty, value, Managers::default(), self.manager(Operation::Update)).unwrap_or_default()
+    }
+
+    /// The managers of an object after a write, by its stored forms: who `new` says they are, or else who they were.
+    pub fn next_managers(&self, old: &Value, new: &mut Value, part: Part) -> Value {
+        let given = take_managers(new);
+        let had = &old["metadata"]["managedFields"];
+        let reset = given
+            .as_array()
+            .is_some_and(|list| matches!(list.as_slice(), [only] if only.as_object().is_some_and(serde_json::Map::is_empty)));
+        if had.is_null() && given.is_null() {
+            return Value::Null;
+        }
+        let given = if reset { Some(Managers::default()) } else { Managers::from_value(&given).filter(|managers| !managers.0.is_empty()) };
+        let base = || given.clone().or_else(|| Managers::from_value(had)).unwrap_or_default();
+        let by = self.manager(Operation::Update);
+        let updated = if self.resource.view == View::Events {
+            let served = |value: &Value| self.resource.to_served(value.clone());
+            fields::update(self.typed(), self.scope(part), &served(old), &served(new), base(), by)
+        } else {
+            fields::update(self.typed(), self.scope(part), old, new, base(), by)
+        };
+        match (updated, given) {
+            (Some(managers), _) => managers.to_value(),
+            (None, Some(given)) if Managers::from_value(had).as_ref() != Some(&given) => given.to_value(),
+            (None, _) => had.clone(),
+        }
+    }
+
+    /// Stores what has been applied over the current object, as its managers are known already.
+    fn replace_owned(&self, current: &Object, value: Value, part: Part) -> Result<Result<Reply, ()>, ApiError> {
+        self.replace_with(current, value, part, true)
+    }
+}
+
+/// Takes `managedFields` out of an object.
+pub fn take_managers(value: &mut Value) -> Value {
+    value.get_mut("metadata").and_then(Value::as_object_mut).and_then(|metadata| metadata.shift_remove("managedFields")).unwrap_or_default()
+}
+
+/// Keeps the annotation by which a plain `kubectl apply` would go on.
+fn remember_applied(wanted: &mut Value) {
+    if let Some(annotations) = wanted["metadata"]["annotations"].as_object_mut() {
+        annotations.shift_remove(LAST_APPLIED);
+    }
+    let text = format!("{wanted}\n");
+    wanted["metadata"]["annotations"][LAST_APPLIED] = text.into();
+}
+
+/// 409 that names every field and its manager.
+fn conflict(conflicts: &Conflicts) -> ApiError {
+    let mut causes = Vec::new();
+    let mut text = Vec::new();
+    for (manager, fields) in &conflicts.0 {
+        let described = manager.described();
+        let paths = fields.paths();
+        text.push(format!("conflicts with {described}:\n- {}", paths.join("\n- ")));
+        causes.extend(
+            paths
+                .into_iter()
+                .map(|path| json!({ "reason": "FieldManagerConflict", "message": format!("conflict with {described}"), "field": path })),
+        );
+    }
+    let message = match causes.as_slice() {
+        [only] => format!(
+            "Apply failed with 1 conflict: {}: {}",
+            only["message"].as_str().unwrap_or_default(),
+            only["field"].as_str().unwrap_or_default(),
+        ),
+        all => format!("Apply failed with {} conflicts: {}", all.len(), text.join("\n")),
+    };
+    ApiError::apply_conflict(message, causes)
+}
