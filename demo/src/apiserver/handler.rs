@@ -19,6 +19,7 @@ use super::path::{self, Query, ResourcePath};
 use super::render::Renderer;
 use super::resource::{Resource, Tables};
 use super::status::{ApiError, GroupResource};
+use super::verbs::decode::yaml;
 use super::verbs::delete::DeleteOptions;
 use super::verbs::update::Part;
 use super::verbs::{Call, Reply};
@@ -145,12 +146,21 @@ fn perform(call: &Call<'_>, method: &Method, target: &ResourcePath, headers: &He
         _ => {}
     }
     let writes_object = matches!(*method, Method::POST | Method::PUT);
-    if writes_object && !content_type.trim_start().starts_with("application/json") {
-        return Err(ApiError::unsupported_media_type(format!(
-            "the body of the request was in an unknown format ({content_type}) - accepted media types include: \
-             application/json (kubectl sends it with `create -f` and `apply -f`)"
-        )));
-    }
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let from_yaml;
+    let body = match essence {
+        "application/yaml" if writes_object => {
+            from_yaml = Bytes::from(yaml(body).map_err(ApiError::bad_request)?.to_string());
+            &from_yaml
+        }
+        "application/json" => body,
+        _ if writes_object => {
+            return Err(ApiError::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
+            ));
+        }
+        _ => body,
+    };
     let name = target.name.as_deref();
     let in_namespace = !call.resource.namespaced || target.namespace.is_some();
     if name.is_some() && !in_namespace {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::resource::{Resource, Shape};
 use super::status::ApiError;
 use super::store::{Object, Trigger};
 
@@ -159,7 +160,7 @@ fn parse_label_rule(text: &str) -> Option<LabelRule> {
 }
 
 /// Reads a field selector; `translate` gives the stored name of a field, or `None` when it cannot be selected by.
-pub fn parse_fields(text: &str, translate: impl Fn(&str) -> Option<String>) -> Result<Vec<FieldRule>, ApiError> {
+pub fn parse_fields(text: &str, resource: &Resource) -> Result<Vec<FieldRule>, ApiError> {
     let mut rules = Vec::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let (label, value, equal) = if let Some((label, value)) = part.split_once("!=") {
@@ -170,8 +171,14 @@ pub fn parse_fields(text: &str, translate: impl Fn(&str) -> Option<String>) -> R
             let message = format!("invalid selector: '{text}'; can't understand '{part}'");
             return Err(ApiError::bad_request(message));
         };
-        let Some(stored) = translate(label.trim()) else {
-            return Err(ApiError::bad_request(format!("field label not supported: {}", label.trim())));
+        let Some(stored) = resource.selectable(label.trim()) else {
+            let label = label.trim();
+            return Err(ApiError::bad_request(match resource.shape {
+                Shape::Builtin(_) if resource.storage.fields.is_empty() => {
+                    format!("\"{label}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+                }
+                _ => format!("field label not supported: {label}"),
+            }));
         };
         rules.push(FieldRule { label: stored, value: value.trim().to_owned(), equal });
     }
@@ -209,6 +216,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::apiserver::resource::Registry;
 
     fn check(selector: &str, labels: &[(&str, &str)], expected: bool) {
         let parsed = LabelSelector::parse(selector).unwrap();
@@ -240,8 +248,14 @@ mod tests {
             assert_eq!(error.code, 400, "{bad}");
             assert!(error.message.contains(bad), "{}", error.message);
         }
-        let error = parse_fields("spec.foo=1", |_| None).unwrap_err();
-        assert_eq!(error.message, "field label not supported: spec.foo");
+        let registry = Registry::builtin();
+        for (plural, expected) in [
+            ("pods", "field label not supported: spec.foo"),
+            ("configmaps", "\"spec.foo\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+        ] {
+            let error = parse_fields("spec.foo=1", &registry.find("", "v1", plural).unwrap()).unwrap_err();
+            assert_eq!(error.message, expected);
+        }
     }
 
     #[test]

@@ -132,6 +132,13 @@ impl ApiError {
         error
     }
 
+    /// 422 for a JSON patch whose test fails or that names what is not there.
+    pub fn unfit_patch() -> Self {
+        let mut error = Self::new(422, "Invalid", "the server rejected our request due to an error in our request");
+        error.details = Some(json!({}));
+        error
+    }
+
     /// 429 with a pause in seconds.
     pub fn too_many_requests(message: impl Into<String>, retry_after_s: u32) -> Self {
         let mut error = Self::new(429, "TooManyRequests", message);
@@ -264,6 +271,12 @@ impl FieldError {
     /// A value that breaks a rule.
     pub fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
         Self::new(field, "FieldValueInvalid", format!("Invalid value: {value}: {detail}"))
+    }
+
+    /// A resourceVersion that is no number.
+    pub fn not_a_version(text: &str) -> Self {
+        let detail = format!("strconv.ParseUint: parsing \"{text}\": invalid syntax");
+        Self::invalid("resourceVersion", &text.into(), &detail)
     }
 
     /// An update that does not say which version it replaces; the server prints the absent number as it holds it.

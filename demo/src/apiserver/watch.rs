@@ -17,7 +17,7 @@ use super::path::Query;
 use super::render::Renderer;
 use super::resource::Resource;
 use super::selector::Selector;
-use super::status::ApiError;
+use super::status::{ApiError, FieldError};
 use super::store::{Change, ChangeKind, Object, Watch, frame};
 
 /// How long a watch lives that asks for no time of its own: half an hour, and up to another half at random,
@@ -55,24 +55,16 @@ fn wish(query: &Query) -> Result<Wish, ApiError> {
     let matching = query.text("resourceVersionMatch");
     let from = match query.text("resourceVersion") {
         None => None,
-        Some(text) => Some(
-            text.parse::<u64>()
-                .map_err(|_| ApiError::bad_request(format!("invalid resource version \"{text}\": it must be an unsigned integer")))?,
-        ),
+        Some(text) => Some(text.parse::<u64>().map_err(|_| ApiError::unexplained(FieldError::not_a_version(text).to_string()))?),
     };
-    let options_error = |message: &str| {
-        let mut error = ApiError::bad_request(format!("ListOptions.meta.k8s.io \"\" is invalid: {message}"));
-        (error.code, error.reason) = (422, "Invalid");
-        error
-    };
+    let options_error =
+        |message: &str| ApiError::invalid("meta.k8s.io", "ListOptions", "", &[FieldError::forbidden("resourceVersionMatch", message)]);
     if send_initial.is_some() && matching != Some("NotOlderThan") {
-        return Err(options_error(
-            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        ));
+        return Err(options_error("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
     }
     if send_initial.is_none() && matching.is_some() {
         return Err(options_error(
-            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents \
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents \
              is provided",
         ));
     }

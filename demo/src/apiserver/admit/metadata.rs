@@ -150,6 +150,18 @@ pub fn validate(resource: &Resource, value: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Finalizers that an update would put on an object that is being deleted.
+pub fn added_finalizers(old: &Value, new: &Value) -> Option<FieldError> {
+    let of = |value: &Value| value["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let had = of(old);
+    let added: Vec<String> = of(new).iter().filter(|finalizer| !had.contains(finalizer)).map(Value::to_string).collect();
+    (old["metadata"]["deletionTimestamp"].is_string() && !added.is_empty()).then(|| {
+        let listed = added.join(", ");
+        let why = format!("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}");
+        FieldError::forbidden("metadata.finalizers", &why)
+    })
+}
+
 fn annotations(annotations: Option<&Map<String, Value>>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut bytes = 0;

@@ -97,11 +97,14 @@ fn compare_parts(typed: Typed<'_>, old: Option<&Value>, new: Option<&Value>, int
         (Parts::Whole, Parts::Whole) => return false,
         (Parts::Map(_), _) | (_, Parts::Map(_)) => {
             let (before, after) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+            let nothing = Value::Object(Map::new());
             for (name, value) in before.into_iter().flatten() {
                 compare_at(typed.field(name), || field(name), Some(value), after.and_then(|map| map.get(name)), into);
             }
             for (name, value) in after.into_iter().flatten().filter(|(name, _)| before.is_none_or(|map| !map.contains_key(*name))) {
-                compare_at(typed.field(name), || field(name), None, Some(value), into);
+                // A struct that is held by value was there, if empty, before anything was in it.
+                let before = (old.is_some() && typed.field(name).by_value()).then_some(&nothing);
+                compare_at(typed.field(name), || field(name), before, Some(value), into);
             }
         }
         (before, after) => {

@@ -23,15 +23,26 @@ pub fn is_apply(content_type: &str) -> bool {
     content_type.split(';').next().unwrap_or_default().trim() == "application/apply-patch+yaml"
 }
 
+/// The real server replaces what is not there by adding it.
+fn or_add(operation: &json_patch::PatchOperation, target: &Value) -> json_patch::PatchOperation {
+    match operation {
+        json_patch::PatchOperation::Replace(replace) if target.pointer(replace.path.as_str()).is_none() => {
+            json_patch::PatchOperation::Add(json_patch::AddOperation { path: replace.path.clone(), value: replace.value.clone() })
+        }
+        other => other.clone(),
+    }
+}
+
 impl Patch {
     /// Reads a patch by its content type. `typed` says whether the resource has merge keys at all.
     pub fn parse(content_type: &str, typed: bool, body: &[u8]) -> Result<Self, ApiError> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
-        let value = || -> Result<Value, ApiError> {
-            serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
-        };
+        let value = || -> Result<Value, ApiError> { serde_json::from_slice(body).map_err(|_| ApiError::bad_request("invalid JSON patch")) };
         let object = || match value()? {
             value @ Value::Object(_) => Ok(value),
+            Value::Array(_) => Err(ApiError::bad_request(
+                "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+            )),
             _ => Err(ApiError::bad_request("error decoding patch: a merge patch must be a JSON object")),
         };
         match essence {
@@ -51,11 +62,18 @@ impl Patch {
                 json_patch::merge(target, patch);
                 Ok(())
             }
-            Self::Json(patch) => json_patch::patch(target, patch).map_err(|error| {
-                let mut status = ApiError::bad_request(format!("the server rejected our request: {error}"));
-                (status.code, status.reason) = (422, "Invalid");
-                status
-            }),
+            Self::Json(patch) => {
+                let before = target.clone();
+                for operation in &patch.0 {
+                    let done = json_patch::patch(target, &[or_add(operation, target)]);
+                    if let Err(error) = done {
+                        tracing::debug!(%error, "a JSON patch does not fit");
+                        *target = before;
+                        return Err(ApiError::unfit_patch());
+                    }
+                }
+                Ok(())
+            }
             Self::Strategic(patch) => strategic::merge(definitions, schema, target, patch).map_err(ApiError::bad_request),
         }
     }

@@ -77,6 +77,11 @@ impl<'a> Typed<'a> {
         keys.into_iter().map(|key| (key.to_owned(), value(key))).collect()
     }
 
+    /// Whether even an empty object has what is here.
+    pub fn by_value(self) -> bool {
+        self.schema.is_some_and(|schema| schema.merge().by_value)
+    }
+
     /// What an object holds from the start: structs that are held by value, and nulls in place of other fields that it must have.
     pub fn empty(self) -> Value {
         let mut found = Map::new();

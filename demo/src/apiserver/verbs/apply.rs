@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::decode::must_be_object;
+use super::decode::{must_be_object, yaml};
 use super::update::Part;
 use super::{Call, Reply, now};
 use crate::apiserver::fields::{self, Conflicts, Manager, Managers, Operation, Scope};
@@ -21,7 +21,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 impl Call<'_> {
     /// Applies the configuration in `body`: creates the object where there is none.
     pub fn apply(&self, name: &str, part: Part, body: &[u8]) -> Result<Reply, ApiError> {
-        let mut wanted = self.read_configuration(name, body)?;
+        let wanted = self.read_configuration(name, body)?;
         let force = self.query.flag("force");
         let by = self.manager(Operation::Apply);
         loop {
@@ -41,21 +41,38 @@ impl Call<'_> {
             }
             let mut live = self.resource.to_served(current.value());
             let managers = Managers::from_value(&take_managers(&mut live)).unwrap_or_default();
-            if by.name == "kubectl" && live["metadata"]["annotations"][LAST_APPLIED].is_string() {
-                remember_applied(&mut wanted);
-            }
-            let applied = fields::apply(self.typed(), self.scope(part), &live, &wanted, managers, by.clone(), force)
-                .map_err(|conflicts| conflict(&conflicts))?;
+            // What kubectl applied by itself before is its own.
+            let applied_before = live["metadata"]["annotations"][LAST_APPLIED].as_str().filter(|_| by.name == "kubectl").map(str::to_owned);
+            let apply = |force: bool| fields::apply(self.typed(), self.scope(part), &live, &wanted, managers.clone(), by.clone(), force);
+            let applied = apply(force).or_else(|conflicts| match &applied_before {
+                Some(text) if self.all_in(&conflicts, text) => apply(true),
+                _ => Err(conflicts),
+            });
+            let applied = applied.map_err(|conflicts| conflict(&conflicts))?;
             if !applied.changed {
                 return Ok(Reply::Object(StatusCode::OK, current));
             }
             let mut value = applied.value;
+            if applied_before.is_some() {
+                value["metadata"]["annotations"][LAST_APPLIED] = configuration_text(&wanted).into();
+            }
             self.normalize(&mut value)?;
             value["metadata"]["managedFields"] = applied.managers.to_value();
             if let Ok(reply) = self.replace_owned(&current, value, part)? {
                 return Ok(reply);
             }
         }
+    }
+
+    /// Whether every conflict is about a field of the configuration in the annotation.
+    fn all_in(&self, conflicts: &Conflicts, annotation: &str) -> bool {
+        let Ok(configuration) = serde_json::from_str::<Value>(annotation) else { return false };
+        let own = fields::fields_of(self.typed(), &configuration);
+        conflicts.0.iter().all(|(_, fields)| {
+            let mut others = fields.clone();
+            others.subtract(&own);
+            others.is_empty()
+        })
     }
 
     fn apply_new(&self, name: &str, mut value: Value, by: Manager) -> Result<Reply, ApiError> {
@@ -72,13 +89,9 @@ impl Call<'_> {
 
     /// Reads a configuration and checks that it can be one of this object.
     fn read_configuration(&self, name: &str, body: &[u8]) -> Result<Value, ApiError> {
-        let undecodable = |error: &dyn std::fmt::Display| ApiError::bad_request(format!("error decoding patch: {error}"));
         let wanted: Value = match serde_json::from_slice(body) {
             Ok(value) => value,
-            Err(_) => {
-                let text = std::str::from_utf8(body).map_err(|error| undecodable(&error))?;
-                serde_saphyr::from_str(text).map_err(|error| undecodable(&error))?
-            }
+            Err(_) => yaml(body).map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?,
         };
         must_be_object(&wanted, "the object provided")?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -198,13 +211,13 @@ pub fn take_managers(value: &mut Value) -> Value {
     value.get_mut("metadata").and_then(Value::as_object_mut).and_then(|metadata| metadata.shift_remove("managedFields")).unwrap_or_default()
 }
 
-/// Keeps the annotation by which a plain `kubectl apply` would go on.
-fn remember_applied(wanted: &mut Value) {
-    if let Some(annotations) = wanted["metadata"]["annotations"].as_object_mut() {
+/// What the annotation says by which a plain `kubectl apply` would go on.
+fn configuration_text(wanted: &Value) -> String {
+    let mut wanted = wanted.clone();
+    if let Some(annotations) = wanted.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.shift_remove(LAST_APPLIED);
     }
-    let text = format!("{wanted}\n");
-    wanted["metadata"]["annotations"][LAST_APPLIED] = text.into();
+    format!("{wanted}\n")
 }
 
 /// 409 that names every field and its manager.

@@ -75,14 +75,10 @@ impl Call<'_> {
         let text = |map: &serde_json::Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let namespace = text(metadata, "namespace");
         if !namespace.is_empty() && namespace != self.namespace {
-            return Err(ApiError::bad_request(format!(
-                "the namespace of the provided object does not match the namespace sent on the request \
-                 ({namespace} vs {})",
-                self.namespace,
-            )));
+            return Err(ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
         }
         if !matches!(text(metadata, "resourceVersion").as_str(), "" | "0") {
-            return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(ApiError::unexplained("resourceVersion should not be set on objects to be created".to_owned()));
         }
         let (mut name, generate) = (text(metadata, "name"), text(metadata, "generateName"));
         if name.is_empty() {

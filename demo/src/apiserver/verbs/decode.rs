@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Call;
-use crate::apiserver::resource::Shape;
+use crate::apiserver::resource::{BUILTIN, Shape, api_version};
 use crate::apiserver::schema::{Schema, type_name};
 use crate::apiserver::status::ApiError;
 
@@ -20,6 +20,13 @@ pub fn json_object(body: &[u8]) -> Result<Value, ApiError> {
     Ok(value)
 }
 
+/// Reads YAML as JSON; the error says what is wrong with it.
+pub fn yaml(body: &[u8]) -> Result<Value, String> {
+    let unreadable = |error: &dyn std::fmt::Display| format!("error converting YAML to JSON: {error}");
+    let text = std::str::from_utf8(body).map_err(|error| unreadable(&error))?;
+    serde_saphyr::from_str(text).map_err(|error| unreadable(&error))
+}
+
 pub fn must_be_object(value: &Value, what: &str) -> Result<(), ApiError> {
     if value.is_object() {
         return Ok(());
@@ -30,10 +37,31 @@ pub fn must_be_object(value: &Value, what: &str) -> Result<(), ApiError> {
 impl Call<'_> {
     /// Reads an object of the call's resource.
     pub fn decode(&self, body: &[u8]) -> Result<Value, ApiError> {
-        let mut value = json_object(body)?;
+        let mut value = json_object(body).map_err(|error| self.unrecognized(error, body))?;
+        if matches!(self.resource.shape, Shape::Builtin(_)) {
+            // The path says what it must be.
+            for (key, known) in [("apiVersion", self.resource.api_version()), ("kind", self.resource.kind.to_string())] {
+                if matches!(&value[key], Value::Null) {
+                    value[key] = known.into();
+                }
+            }
+        }
         self.check_kind(&value)?;
         self.normalize(&mut value)?;
         Ok(value)
+    }
+
+    /// What the real server says of a body that ends too early; of others it quotes its own parser.
+    fn unrecognized(&self, error: ApiError, body: &[u8]) -> ApiError {
+        let parsed = serde_json::from_slice::<Value>(body);
+        if !parsed.is_err_and(|error| error.is_eof()) {
+            return error;
+        }
+        let (kind, text) = (&self.resource.kind, String::from_utf8_lossy(body));
+        ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: unexpected end of \
+             JSON input ({text})"
+        ))
     }
 
     fn check_kind(&self, value: &Value) -> Result<(), ApiError> {
@@ -42,13 +70,24 @@ impl Call<'_> {
         if kind.is_none() {
             return Err(ApiError::bad_request("Object 'Kind' is missing"));
         }
+        if (kind != Some(&self.resource.kind) || version != Some(&wanted)) && matches!(self.resource.shape, Shape::Builtin(_)) {
+            let (kind, version) = (kind.unwrap_or_default(), version.unwrap_or_default());
+            let own = &self.resource.kind;
+            let known = BUILTIN.iter().any(|builtin| builtin.kind == kind && api_version(builtin.group, builtin.version) == version);
+            let package = |version: &str| version.rsplit('/').next().unwrap_or_default().to_owned();
+            let group = self.resource.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+            let why = if known {
+                format!("converting ({}.{kind}) to ({group}.{own}): unknown conversion", package(version))
+            } else {
+                format!("no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\"")
+            };
+            return Err(ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {own}: {why}")));
+        }
         if kind != Some(&self.resource.kind) {
             return Err(ApiError::bad_request(format!(
-                "{} in version {:?} cannot be handled as a {}: no kind {:?} is registered for this resource",
+                "the kind in the data ({}) does not match the expected kind ({})",
                 kind.unwrap_or_default(),
-                version.unwrap_or_default(),
                 self.resource.kind,
-                kind.unwrap_or_default(),
             )));
         }
         if version != Some(&wanted) {

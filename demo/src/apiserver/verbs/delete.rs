@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::decode::json_object;
 use super::list::Page;
 use super::{Call, Reply, seconds, success};
-use crate::apiserver::status::ApiError;
+use crate::apiserver::status::{ApiError, FieldError, GroupResource};
 use crate::apiserver::store::{Expect, Object, WriteError};
 
 /// Grace period of a pod that names none.
@@ -39,9 +39,9 @@ impl DeleteOptions {
         if let Some(policy) = &propagation
             && !matches!(policy.as_str(), "Background" | "Foreground" | "Orphan")
         {
-            return Err(ApiError::bad_request(format!(
-                "propagationPolicy {policy:?} is not supported: use \"Background\", \"Foreground\" or \"Orphan\""
-            )));
+            let supported = ["Foreground", "Background", "Orphan", "nil"].map(str::to_owned);
+            let error = FieldError::unsupported("propagationPolicy", &policy.as_str().into(), &supported);
+            return Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
         }
         Ok(Self {
             grace_s: body["gracePeriodSeconds"].as_i64().or(query_grace),
@@ -59,10 +59,11 @@ impl Call<'_> {
         loop {
             let current = self.find(name)?;
             self.check_preconditions(&current, options)?;
-            if options.dry_run {
-                return Ok(Reply::Object(StatusCode::OK, current));
-            }
             let done = match self.marked(&current, options) {
+                Marked::Gone if options.dry_run => {
+                    return Ok(Reply::Document(StatusCode::OK, success(self.resource, &current.name, &current.uid)));
+                }
+                Marked::Waiting(value) if options.dry_run => return Ok(Reply::Served(StatusCode::OK, self.resource.to_served(value))),
                 Marked::Unchanged => return Ok(Reply::Object(StatusCode::OK, current)),
                 Marked::Gone => self.remove_now(&current, false),
                 Marked::Waiting(value) => {
@@ -94,8 +95,13 @@ impl Call<'_> {
 
     fn check_preconditions(&self, current: &Object, options: &DeleteOptions) -> Result<(), ApiError> {
         let fail = |what: &str, wanted: &str, found: &str| {
-            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
-            Err(ApiError::conflict(self.resource.group_resource(), &current.name, &why))
+            let happened = if what == "UID" { "deleted and then recreated" } else { "modified" };
+            let why = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {happened}"
+            );
+            // Here the real server names the kind, not the resource.
+            let kind = GroupResource { group: &self.resource.group, resource: &self.resource.kind };
+            Err(ApiError::conflict(kind, &current.name, &why))
         };
         if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != &*current.uid) {
             return fail("UID", uid, &current.uid);

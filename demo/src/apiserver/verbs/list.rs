@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::{Call, Reply};
 use crate::apiserver::selector::{LabelSelector, Selector, parse_fields};
-use crate::apiserver::status::ApiError;
+use crate::apiserver::status::{ApiError, FieldError};
 use crate::apiserver::store::Object;
 
 /// One page of a list.
@@ -31,7 +31,7 @@ impl Call<'_> {
         Ok(Selector {
             namespace: (!self.namespace.is_empty()).then(|| self.namespace.to_owned()),
             labels: LabelSelector::parse(self.query.text("labelSelector").unwrap_or_default())?,
-            fields: parse_fields(fields, |label| self.resource.selectable(label))?,
+            fields: parse_fields(fields, self.resource)?,
         })
     }
 
@@ -41,6 +41,31 @@ impl Call<'_> {
             self.not_in_the_future(version)?;
         }
         Ok(Reply::Object(StatusCode::OK, self.find(name)?))
+    }
+
+    /// What is wrong with how a list is asked for.
+    fn list_options(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let version = self.query.text("resourceVersion");
+        let matching = "resourceVersionMatch";
+        match self.query.text(matching) {
+            None => {}
+            Some(_) if version.is_none() => {
+                errors.push(FieldError::forbidden(matching, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            }
+            Some("Exact") if version == Some("0") => {
+                errors.push(FieldError::forbidden(matching, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            }
+            Some("Exact" | "NotOlderThan") => {}
+            Some(other) => {
+                let supported = ["Exact", "NotOlderThan", ""].map(str::to_owned);
+                errors.push(FieldError::unsupported(matching, &other.into(), &supported));
+            }
+        }
+        if self.query.maybe_flag("sendInitialEvents").is_some() {
+            errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        }
+        errors
     }
 
     fn not_in_the_future(&self, version: u64) -> Result<(), ApiError> {
@@ -53,19 +78,32 @@ impl Call<'_> {
         let selector = self.selector()?;
         let namespace = selector.namespace.as_deref();
         let storage = &self.resource.storage;
-        let limit = self.query.number("limit").map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        let limit = match self.query.text("limit") {
+            None => 0,
+            Some(text) => {
+                text.parse::<usize>().map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax")))?
+            }
+        };
+        let wrong = self.list_options();
+        if !wrong.is_empty() {
+            return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", &wrong));
+        }
         let exact = self.query.text("resourceVersionMatch") == Some("Exact");
         let asked = match self.query.text("resourceVersion") {
             None => None,
-            Some(text) => Some(
-                text.parse::<u64>()
-                    .map_err(|_| ApiError::bad_request(format!("invalid resource version \"{text}\": it must be an unsigned integer")))?,
-            ),
+            Some(text) => {
+                let invalid = |_| ApiError::bad_request(format!("invalid resource version: {}", FieldError::not_a_version(text)));
+                Some(text.parse::<u64>().map_err(invalid)?)
+            }
         };
         let expired = |_| ApiError::expired("The resourceVersion for the provided list is too old.");
+        if self.query.text("continue").is_some() && asked.is_some_and(|version| version > 0) {
+            return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+        }
         let (objects, rv, after) = if let Some(token) = self.query.text("continue") {
-            let (rv, after) =
-                decode_continue(token).ok_or_else(|| ApiError::bad_request("continue key is not valid: it is not one of this server's"))?;
+            let (rv, after) = decode_continue(token).ok_or_else(|| {
+                ApiError::bad_request("invalid continue token: continue key is not valid: it is not one of this server's")
+            })?;
             let gone = |_| {
                 ApiError::expired(
                     "The provided continue parameter is too old to display a consistent list result. You can start a \

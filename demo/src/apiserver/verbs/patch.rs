@@ -4,7 +4,7 @@ use super::update::Part;
 use super::{Call, Reply};
 use crate::apiserver::patch::Patch;
 use crate::apiserver::resource::Shape;
-use crate::apiserver::status::ApiError;
+use crate::apiserver::status::{ApiError, FieldError};
 
 impl Call<'_> {
     /// Reads a patch for this resource.
@@ -27,12 +27,11 @@ impl Call<'_> {
                 let resource = self.resource.group_resource();
                 return Err(match (key, new.as_str()) {
                     ("resourceVersion", _) => ApiError::modified(resource, name),
-                    ("uid", Some(uid)) => {
-                        let found = &current.uid;
-                        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {found}");
-                        ApiError::conflict(resource, name, &why)
+                    ("uid", Some(_)) => self.invalid(name, &[FieldError::invalid("metadata.uid", new, "field is immutable")]),
+                    ("name", Some(new)) => {
+                        ApiError::bad_request(format!("the name of the object ({new}) does not match the name on the URL ({name})"))
                     }
-                    _ => ApiError::bad_request(format!("the {key} of the object ({new}) does not match the {key} on the URL ({old})")),
+                    _ => ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"),
                 });
             }
             self.normalize(&mut value)?;

@@ -52,8 +52,7 @@ impl Call<'_> {
             return Err(ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
         }
         if !text("uid").is_empty() && text("uid") != &*current.uid {
-            let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", text("uid"), current.uid,);
-            return Err(ApiError::conflict(self.resource.group_resource(), name, &why));
+            return Err(self.other_uid(current, text("uid")));
         }
         let version = text("resourceVersion");
         if matches!(version, "" | "0") {
@@ -67,10 +66,24 @@ impl Call<'_> {
             }
             return Ok(false);
         }
-        if version.parse() != Ok(current.rv) {
+        let asked: u64 =
+            version.parse().map_err(|_| ApiError::unexplained(format!("strconv.ParseUint: parsing \"{version}\": invalid syntax")))?;
+        if asked != current.rv {
             return Err(ApiError::modified(self.resource.group_resource(), name));
         }
         Ok(true)
+    }
+
+    /// 409 for an update of an object with another UID, in the words of the storage behind the real server.
+    fn other_uid(&self, current: &Object, uid: &str) -> ApiError {
+        let group = if matches!(self.resource.shape, Shape::Custom(_)) { format!("{}/", self.resource.group) } else { String::new() };
+        let namespace = if self.namespace.is_empty() { String::new() } else { format!("{}/", self.namespace) };
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{group}{}/{namespace}{}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            self.resource.plural, current.name, current.uid,
+        );
+        ApiError::conflict(self.resource.group_resource(), &current.name, &why)
     }
 
     /// Stores the new served value over the current object. The inner error says that someone else wrote first.
@@ -90,6 +103,7 @@ impl Call<'_> {
         set_or_remove(&mut new["metadata"], "managedFields", &managers);
         let mut errors = admit::validate(self, &new, Some((&old, part)));
         if part == Part::Main {
+            errors.extend(admit::metadata::added_finalizers(&old, &new));
             errors.extend(admit::immutable(self, &old, &new));
         }
         if !errors.is_empty() {
