@@ -4,7 +4,7 @@
 
 use api::crd::EdgeLoadBalancer;
 use api::labels::{PINGER, SYSTEM_NAMESPACE};
-use edge_tests::control_plane::{BoundTo, Component, ControlPlane, Kubelets, Options, PROGRAMS, Shared, client, root};
+use edge_tests::control_plane::{Component, ControlPlane, Kubelets, Options, PROGRAMS, Shared, client, established, root, token};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -34,7 +34,7 @@ async fn installed(test: &str) -> Option<Arc<ControlPlane>> {
         assert!(printed.lines().all(|line| line.ends_with(" created")), "{printed}");
         let client = plane.client().await.unwrap();
         for crd in api::crd::definitions() {
-            plane.established(&client, crd.metadata.name.as_deref().unwrap()).await.unwrap();
+            established(&client, crd.metadata.name.as_deref().unwrap()).await.unwrap();
         }
         std::fs::write(done, printed.as_bytes()).unwrap();
     }
@@ -228,7 +228,7 @@ async fn the_token_of_an_agent_names_its_node() {
     let client = plane.client().await.unwrap();
     let pods: Api<Pod> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
     let agent = pods.create(&PostParams::default(), &pod("agent", Some(PINGER))).await.unwrap();
-    let token = plane.token(PINGER, Some(BoundTo { pod: &agent, audience: "edge-topology" })).await.unwrap();
+    let token = token(&client, PINGER, Some("edge-topology"), Some(&agent)).await.unwrap();
     let spec = TokenReviewSpec { token, audiences: Some(vec!["edge-topology".to_owned()]) };
     let review = TokenReview { spec, ..TokenReview::default() };
     let status = Api::<TokenReview>::all(client).create(&PostParams::default(), &review).await.unwrap().status.unwrap();

@@ -22,15 +22,6 @@ const ESTABLISHED_WITHIN: Duration = Duration::from_secs(30);
 /// How long tokens hold: longer than any suite.
 const TOKEN_LIFE_S: i64 = 6 * 3600;
 
-/// The pod that a token is for, as the kubelet asks for it; the token then names the pod's node.
-#[derive(Clone, Copy, Debug)]
-pub struct BoundTo<'a> {
-    /// In the namespace of the programs, bound to a node.
-    pub pod: &'a Pod,
-    /// Whom the token is meant for.
-    pub audience: &'a str,
-}
-
 impl ControlPlane {
     /// Installs the custom resources and the programs' namespace, service accounts and roles, as configs/ does, without the programs themselves.
     pub async fn install(&self) -> Result<(), Error> {
@@ -52,26 +43,14 @@ impl ControlPlane {
             apply_cluster(&client, &role).await?;
         }
         for crd in api::crd::definitions() {
-            self.established(&client, &crd.name_any()).await?;
+            established(&client, &crd.name_any()).await?;
         }
         Ok(())
     }
 
-    /// Waits until the API server serves a custom resource.
-    pub async fn established(&self, client: &Client, crd: &str) -> Result<(), Error> {
-        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-        let established = await_condition(crds, crd, conditions::is_crd_established());
-        let problem = match tokio::time::timeout(ESTABLISHED_WITHIN, established).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("not within {} s", ESTABLISHED_WITHIN.as_secs()),
-        };
-        Err(Error::Failed { command: format!("the wait for {crd}"), output: problem })
-    }
-
     /// A kubeconfig of the program's service account. Needs [`Self::install`].
     pub async fn kubeconfig_of(&self, program: &str) -> Result<PathBuf, Error> {
-        self.kubeconfig_by(program, &self.token(program, None).await?)
+        self.kubeconfig_by(program, &token(&self.client().await?, program, None, None).await?)
     }
 
     /// A kubeconfig of whoever has this token, in a file of this name.
@@ -87,27 +66,40 @@ impl ControlPlane {
         std::fs::write(&path, text).map_err(|source| Error::File { what: "write", path: path.clone(), source })?;
         Ok(path)
     }
+}
 
-    /// A token of the program's service account: for the API server, or as a pod on a node has it.
-    pub async fn token(&self, program: &str, bound: Option<BoundTo<'_>>) -> Result<String, Error> {
-        let bound_object_ref = bound.map(|bound| BoundObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            name: bound.pod.metadata.name.clone(),
-            uid: bound.pod.metadata.uid.clone(),
-        });
-        let spec = TokenRequestSpec {
-            audiences: bound.map(|bound| vec![bound.audience.to_owned()]),
-            bound_object_ref,
-            expiration_seconds: Some(TOKEN_LIFE_S),
-            ..TokenRequestSpec::default()
-        };
-        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, SYSTEM_NAMESPACE);
-        let answer = accounts.create_token_request(program, &PostParams::default(), &request).await;
-        let answer = answer.map_err(|source| Error::Api { what: format!("get a token of {program}"), source })?;
-        Ok(answer.status.and_then(|status| status.token).unwrap_or_default())
-    }
+/// Waits until the API server serves a custom resource.
+pub async fn established(client: &Client, crd: &str) -> Result<(), Error> {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let established = await_condition(crds, crd, conditions::is_crd_established());
+    let problem = match tokio::time::timeout(ESTABLISHED_WITHIN, established).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("not within {} s", ESTABLISHED_WITHIN.as_secs()),
+    };
+    Err(Error::Failed { command: format!("the wait for {crd}"), output: problem })
+}
+
+/// A token of the program's service account for an audience (`None`: the API server), bound to a pod of its namespace as the kubelet asks for it: it
+/// then names the pod's node.
+pub async fn token(admin: &Client, program: &str, audience: Option<&str>, pod: Option<&Pod>) -> Result<String, Error> {
+    let bound_object_ref = pod.map(|pod| BoundObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+    });
+    let spec = TokenRequestSpec {
+        audiences: audience.map(|audience| vec![audience.to_owned()]),
+        bound_object_ref,
+        expiration_seconds: Some(TOKEN_LIFE_S),
+        ..TokenRequestSpec::default()
+    };
+    let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), SYSTEM_NAMESPACE);
+    let answer = accounts.create_token_request(program, &PostParams::default(), &request).await;
+    let answer = answer.map_err(|source| Error::Api { what: format!("get a token of {program}"), source })?;
+    Ok(answer.status.and_then(|status| status.token).unwrap_or_default())
 }
 
 async fn apply_cluster<K>(client: &Client, object: &K) -> Result<(), Error>

@@ -6,7 +6,7 @@
 mod access;
 mod faults;
 
-pub use access::{BoundTo, PROGRAMS};
+pub use access::{PROGRAMS, established, token};
 pub use faults::Component;
 
 use chassis::client::{ClientConfig, ConnectError, connect};
@@ -87,6 +87,15 @@ fn script(name: &str) -> Command {
     Command::new(root().join("tests/control-plane").join(name))
 }
 
+/// The folder of its programs, kubectl among them. [`Error::Unavailable`] unless they are built.
+pub fn programs() -> Result<PathBuf, Error> {
+    let mut check = script("build");
+    check.arg("--check");
+    let built = check.output().map_err(|source| Error::Run { command: format!("{check:?}"), source })?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if built.status.success() { Ok(text(&built.stdout).into()) } else { Err(Error::Unavailable { why: text(&built.stderr) }) }
+}
+
 /// Runs to the end; an exit status other than 0 is left to the caller.
 async fn output(command: Command) -> Result<Output, Error> {
     let name = format!("{command:?}");
@@ -105,13 +114,7 @@ fn succeeded(command: &str, output: &Output) -> Result<String, Error> {
 impl ControlPlane {
     /// Starts one in a folder of its own. Takes seconds; `up` bounds every wait. [`Error::Unavailable`] unless its programs are built.
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let mut check = script("build");
-        check.arg("--check");
-        let built = output(check).await?;
-        if !built.status.success() {
-            let why = String::from_utf8_lossy(&built.stderr).trim().to_owned();
-            return Err(Error::Unavailable { why });
-        }
+        programs()?;
         end_orphans().await;
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let serial = STARTED.fetch_add(1, Ordering::Relaxed);

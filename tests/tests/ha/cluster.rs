@@ -4,7 +4,7 @@ use super::judge::{Log, Matrix, Pods};
 use super::replica::{Plan, Replica};
 use api::labels::{SCHEDULER, SYSTEM_NAMESPACE};
 use edge_demo::random::Random;
-use edge_tests::control_plane::{BoundTo, ControlPlane, Kubelets, Options, Shared};
+use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared, token};
 use edge_tests::fault_proxy::FaultProxy;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -63,8 +63,7 @@ impl Cluster {
             let pod = json!({"metadata": {"name": name}, "spec": {"nodeName": "node-1", "serviceAccountName": SCHEDULER, "containers": [{"name": "main", "image": "none"}]}});
             let pods: Api<Pod> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
             let pod = pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
-            let bound = BoundTo { pod: &pod, audience: "https://kubernetes.default.svc" };
-            let token = plane.token(SCHEDULER, Some(bound)).await.unwrap();
+            let token = token(&client, SCHEDULER, None, Some(&pod)).await.unwrap();
             accounts.insert(name.to_owned(), plane.kubeconfig_by(name, &token).unwrap());
         }
         Some(Cluster { plane, client, proxy, matrix: matrix(seed), accounts })
