@@ -1,17 +1,20 @@
-//! A cluster of four nodes on the embedded API server, with RBAC enforced, and schedulers that run in it as they do anywhere: under their own service
-//! account, over HTTPS.
+//! A cluster of four nodes with RBAC enforced, and schedulers that run in it as they do anywhere: under their own service account, over HTTPS.
 
+use crate::backend::Backend;
+use api::labels::{SYSTEM_NAMESPACE, TOPOLOGY_CA_CONFIG_MAP, TOPOLOGY_CA_KEY};
+use api::protocol::TOKEN_AUDIENCE;
 use chassis::shutdown::Shutdown;
 use chassis::tls::{ClientOptions, JsonClient, TokenSource};
-use edge_demo::apiserver::{Options, Server};
+use edge_demo::apiserver::Server;
 use edge_scheduler::{Config, Running};
-use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
+use edge_tests::control_plane::{client, established, token};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::config::Kubeconfig;
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,7 +30,7 @@ pub const MATRIX: &str = "ms,edge-1,edge-2,edge-3,cloud-1\n\
     cloud-1,31.2,30,28,0\n";
 
 pub struct Cluster {
-    pub server: Server,
+    pub backend: Backend,
     pub client: Client,
     pub folder: tempfile::TempDir,
 }
@@ -47,14 +50,23 @@ impl Replica {
 }
 
 impl Cluster {
+    /// On the backend that EDGE_E2E_BACKEND names.
     pub async fn start() -> Cluster {
+        Self::on(Backend::start().await).await
+    }
+
+    /// For what only the embedded API server can do.
+    pub async fn embedded() -> Cluster {
+        Self::on(Backend::embedded().await).await
+    }
+
+    async fn on(backend: Backend) -> Cluster {
         let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter(std::env::var("RUST_LOG").unwrap_or_default()).try_init();
-        let server = Server::start(Options { enforce_rbac: true, ..Options::default() }).await.expect("starts on loopback");
-        let kubeconfig = Kubeconfig::from_yaml(&server.admin_kubeconfig()).unwrap();
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
-        let client = Client::try_from(config).unwrap();
-        let cluster = Cluster { server, client, folder: tempfile::tempdir().unwrap() };
+        let folder = tempfile::tempdir().unwrap();
+        let client = client(&backend.admin_kubeconfig(folder.path())).await.unwrap();
+        let cluster = Cluster { backend, client, folder };
         cluster.install().await;
+        cluster.backend.write_kubeconfigs(cluster.folder.path()).await;
         for (name, memory, role) in
             [("edge-1", "4Gi", "edge"), ("edge-2", "8Gi", "edge"), ("edge-3", "8Gi", "edge"), ("cloud-1", "64Gi", "cloud")]
         {
@@ -64,20 +76,31 @@ impl Cluster {
         cluster
     }
 
+    /// The embedded API server.
+    pub fn server(&self) -> &Server {
+        match &self.backend {
+            Backend::Embedded { server, .. } => server,
+            Backend::Real { .. } => panic!("this test is for the embedded API server alone"),
+        }
+    }
+
     /// What `kubectl apply -k configs/` brings: namespace, definitions, accounts and rights.
     async fn install(&self) {
-        let params = PostParams::default();
-        let namespace: Namespace = from(json!({"metadata": {"name": "edge-system"}}));
-        Api::all(self.client.clone()).create(&params, &namespace).await.unwrap();
+        let everywhere = || self.client.clone();
+        let namespace: Namespace = from(json!({"metadata": {"name": SYSTEM_NAMESPACE}}));
+        present(Api::all(everywhere()), &namespace).await;
         for definition in api::crd::definitions() {
-            Api::all(self.client.clone()).create(&params, &definition).await.unwrap();
+            present(Api::all(everywhere()), &definition).await;
         }
         for (_, access) in api::rbac::programs() {
-            Api::namespaced(self.client.clone(), "edge-system").create(&params, &access.service_account).await.unwrap();
-            Api::all(self.client.clone()).create(&params, &access.cluster_role).await.unwrap();
-            Api::all(self.client.clone()).create(&params, &access.cluster_role_binding).await.unwrap();
-            Api::namespaced(self.client.clone(), "edge-system").create(&params, &access.role).await.unwrap();
-            Api::namespaced(self.client.clone(), "edge-system").create(&params, &access.role_binding).await.unwrap();
+            present(Api::namespaced(everywhere(), SYSTEM_NAMESPACE), &access.service_account).await;
+            present(Api::all(everywhere()), &access.cluster_role).await;
+            present(Api::all(everywhere()), &access.cluster_role_binding).await;
+            present(Api::namespaced(everywhere(), SYSTEM_NAMESPACE), &access.role).await;
+            present(Api::namespaced(everywhere(), SYSTEM_NAMESPACE), &access.role_binding).await;
+        }
+        for definition in api::crd::definitions() {
+            established(&self.client, &definition.name_any()).await.unwrap();
         }
     }
 
@@ -91,8 +114,8 @@ impl Cluster {
                 "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             },
         }));
-        Api::all(self.client.clone()).create(&PostParams::default(), &node).await.unwrap();
         let nodes: Api<Node> = Api::all(self.client.clone());
+        nodes.create(&PostParams::default(), &node).await.unwrap();
         nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": node.status}))).await.unwrap();
     }
 
@@ -104,12 +127,19 @@ impl Cluster {
         std::fs::write(self.matrix(), text).unwrap();
     }
 
+    /// Of a program's service account, or of `admin`.
+    pub fn kubeconfig(&self, who: &str) -> PathBuf {
+        if who == "admin" {
+            self.backend.admin_kubeconfig(self.folder.path())
+        } else {
+            self.folder.path().join(format!("{who}.kubeconfig"))
+        }
+    }
+
     /// RTTs from the matrix; ports of its own; no waiting for others where a test does not ask for it.
     pub fn config(&self) -> Config {
-        let path = self.folder.path().join("scheduler.kubeconfig");
-        std::fs::write(&path, self.server.service_account_kubeconfig("edge-system", "edge-scheduler")).unwrap();
         let mut config = Config::default();
-        config.client.kubeconfig = Some(path);
+        config.client.kubeconfig = Some(self.kubeconfig("edge-scheduler"));
         config.client.qps = 0.0;
         config.admin_address = ([127, 0, 0, 1], 0).into();
         config.topology.address = ([127, 0, 0, 1], 0).into();
@@ -222,27 +252,36 @@ impl Cluster {
         }
     }
 
-    /// A client of the topology service as the account's pods have it; `node` binds the token to a node.
-    pub async fn topology_client(&self, account: &str, node: Option<&str>) -> JsonClient {
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "edge-system");
-        let bound_object_ref = node.map(|name| BoundObjectReference {
-            api_version: Some("v1".into()),
-            kind: Some("Node".into()),
-            name: Some(name.into()),
-            ..Default::default()
-        });
-        let spec = TokenRequestSpec {
-            audiences: Some(vec!["edge-topology".into()]),
-            bound_object_ref,
-            expiration_seconds: Some(3600),
-            ..Default::default()
-        };
-        let request = TokenRequest { spec: Some(spec), ..Default::default() };
-        let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
-        let token = answer.status.unwrap().token.unwrap();
-        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "edge-system");
-        let ca_pem = maps.get("edge-topology-ca").await.unwrap().data.unwrap()["ca.crt"].clone();
+    /// A token of a program's account for the topology service; with `node` as the program's pod there has it, which is made.
+    pub async fn topology_token(&self, program: &str, node: Option<&str>) -> String {
+        let mut made = None;
+        if let Some(node) = node {
+            let name = format!("{program}-{node}");
+            let spec = json!({"nodeName": node, "serviceAccountName": program, "containers": [{"name": "main", "image": program}]});
+            let pods: Api<Pod> = Api::namespaced(self.client.clone(), SYSTEM_NAMESPACE);
+            present(pods.clone(), &from(json!({"metadata": {"name": name}, "spec": spec}))).await;
+            made = Some(pods.get(&name).await.unwrap());
+        }
+        token(&self.client, program, Some(TOKEN_AUDIENCE), made.as_ref()).await.unwrap()
+    }
+
+    /// A client of the topology service with such a token.
+    pub async fn topology_client(&self, program: &str, node: Option<&str>) -> JsonClient {
+        let token = self.topology_token(program, node).await;
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), SYSTEM_NAMESPACE);
+        let ca_pem = maps.get(TOPOLOGY_CA_CONFIG_MAP).await.unwrap().data.unwrap()[TOPOLOGY_CA_KEY].clone();
         JsonClient::new(&ClientOptions { ca_pem, ..Default::default() }, Some(TokenSource::fixed(&token)), LIMIT).unwrap()
+    }
+
+    /// Waits until so many pods were bound; none of them was bound twice.
+    pub async fn check_bound_once(&mut self, pods: usize) {
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        let mut bound = self.backend.bindings();
+        while bound.len() < pods && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+            bound = self.backend.bindings();
+        }
+        assert!(bound.len() == pods && bound.values().all(|count| *count == 1), "{bound:?}");
     }
 
     /// Where every bound pod is, by name.
@@ -252,6 +291,17 @@ impl Cluster {
     }
 }
 
-fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
+pub fn from<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
+}
+
+/// Creates it unless it is there.
+async fn present<K>(api: Api<K>, object: &K)
+where
+    K: Resource + Clone + Debug + Serialize + DeserializeOwned,
+{
+    match api.create(&PostParams::default(), object).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        created => drop(created.unwrap()),
+    }
 }

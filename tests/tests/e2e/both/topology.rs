@@ -1,6 +1,6 @@
 //! The topology service: agents' reports in, peers, snapshot and stream out, and who may do what.
 
-use super::cluster::Cluster;
+use crate::cluster::Cluster;
 use api::crd::NodeNetwork;
 use api::protocol::{PairReport, Peers, ProbeMethod, Report, ReportAck, StreamEvent, TopologySnapshot};
 use chassis::tls::{CallError, JsonClient};
@@ -10,9 +10,9 @@ use kube::Api;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const NODES: [&str; 4] = ["edge-1", "edge-2", "edge-3", "cloud-1"];
+pub const NODES: [&str; 4] = ["edge-1", "edge-2", "edge-3", "cloud-1"];
 
-fn from_agents(cluster: &Cluster) -> Config {
+pub fn from_agents(cluster: &Cluster) -> Config {
     let mut config = cluster.config();
     config.topology.source = edge_scheduler::config::Source::Agents;
     config.topology.matrix = None;
@@ -99,7 +99,7 @@ async fn pods_with_bounds_wait_until_the_agents_have_reported() {
             }
         }
     };
-    tokio::time::timeout(super::cluster::LIMIT, changed).await.expect("the stream tells the new figure");
+    tokio::time::timeout(crate::cluster::LIMIT, changed).await.expect("the stream tells the new figure");
     // The larger direction of edge-1 and edge-2 is 9 ms now, and only that pair wakes the pod.
     cluster.check_bound("near", "edge-2").await;
 

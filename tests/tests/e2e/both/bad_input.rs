@@ -1,6 +1,6 @@
 //! What users get wrong: the pod stays Pending, and its condition says what is wrong and what would be right.
 
-use super::cluster::Cluster;
+use crate::cluster::Cluster;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,18 +51,4 @@ async fn what_is_not_implemented_is_refused_by_name() {
     let told = cluster.until("spread waits", async || cluster.condition("spread").await.filter(|told| told.0 == "Unschedulable")).await;
     assert!(told.1.contains("spec.topologySpreadConstraints"), "{}", told.1);
     replica.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_port_in_use_and_a_bad_kubeconfig_are_named() {
-    let cluster = Cluster::start().await;
-    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut config = cluster.config();
-    config.topology.address = taken.local_addr().unwrap();
-    let error = edge_scheduler::start(config, chassis::shutdown::Shutdown::new()).await.err().expect("refused").to_string();
-    assert!(error.contains(&taken.local_addr().unwrap().to_string()) && error.contains("in use"), "{error}");
-    let mut config = cluster.config();
-    config.client.kubeconfig = Some("/nowhere/kubeconfig".into());
-    let error = edge_scheduler::start(config, chassis::shutdown::Shutdown::new()).await.err().expect("refused").to_string();
-    assert!(error.contains("/nowhere/kubeconfig"), "{error}");
 }

@@ -1,7 +1,9 @@
 //! Two replicas: one binds, the other keeps up and takes over.
 
-use super::cluster::Cluster;
+use crate::cluster::Cluster;
 use edge_scheduler::Config;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
 use std::time::Duration;
 
 fn elected(cluster: &Cluster) -> Config {
@@ -15,8 +17,7 @@ fn elected(cluster: &Cluster) -> Config {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_replica_takes_over_and_no_pod_is_bound_twice() {
-    let cluster = Cluster::start().await;
-    let mut observed = cluster.server.subscribe();
+    let mut cluster = Cluster::start().await;
     let first = cluster.run(elected(&cluster)).await;
     cluster.create("before", "1Gi", &[], |_| {}).await;
     cluster.check_bound("before", "cloud-1").await;
@@ -24,6 +25,9 @@ async fn the_other_replica_takes_over_and_no_pod_is_bound_twice() {
     for i in 0..20 {
         cluster.create(&format!("web-{i}"), "100Mi", &[("delay_edge-1", "25")], |_| {}).await;
     }
+    let holder =
+        async || Api::<Lease>::namespaced(cluster.client.clone(), "edge-system").get("edge-scheduler").await.unwrap().spec?.holder_identity;
+    let leader = cluster.until("a leader", holder).await;
     first.stop().await;
     for i in 20..40 {
         cluster.create(&format!("web-{i}"), "100Mi", &[("delay_edge-1", "25")], |_| {}).await;
@@ -31,13 +35,7 @@ async fn the_other_replica_takes_over_and_no_pod_is_bound_twice() {
     for i in 0..40 {
         cluster.bound(&format!("web-{i}")).await;
     }
+    assert_ne!(holder().await, Some(leader), "the lease names the other replica");
     second.stop().await;
-    let mut bound = std::collections::BTreeMap::new();
-    while let Ok(observation) = observed.try_recv() {
-        if let edge_demo::apiserver::Observation::Bound(binding) = observation {
-            *bound.entry(binding.name.clone()).or_insert(0) += 1;
-        }
-    }
-    assert_eq!(bound.len(), 41);
-    assert!(bound.values().all(|count| *count == 1), "{bound:?}");
+    cluster.check_bound_once(41).await;
 }

@@ -1,6 +1,6 @@
 //! Where pods go, what they are told while they wait, and what ends the wait.
 
-use super::cluster::{Cluster, MATRIX};
+use crate::cluster::{Cluster, MATRIX};
 use edge_scheduler::explain::{Ask, Question, ask};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -114,7 +114,7 @@ async fn what_is_gated_deleting_or_anothers_is_left_alone_and_still_counts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_scheduler_goes_on_where_it_was() {
-    let cluster = Cluster::start().await;
+    let mut cluster = Cluster::start().await;
     let replica = cluster.run(cluster.config()).await;
     cluster.create("first", "7Gi", &[("delay_edge-2", "0")], |_| {}).await;
     cluster.check_bound("first", "edge-2").await;
@@ -123,6 +123,7 @@ async fn a_restarted_scheduler_goes_on_where_it_was() {
     let replica = cluster.run(cluster.config()).await;
     cluster.check_bound("second", "edge-3").await;
     replica.stop().await;
+    cluster.check_bound_once(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,9 +136,7 @@ async fn a_decision_is_explained_with_figures() {
     let how = Ask { server: Some(format!("https://{}", replica.running.topology)), ..Ask::default() };
     // As whoever may create tokens of the scheduler's account: here, the administrator.
     let mut admin = config;
-    let path = cluster.folder.path().join("admin.kubeconfig");
-    std::fs::write(&path, cluster.server.admin_kubeconfig()).unwrap();
-    admin.client.kubeconfig = Some(path);
+    admin.client.kubeconfig = Some(cluster.kubeconfig("admin"));
     let explain = async |pod: &str| ask(&admin, &Question::Explain(pod.parse().unwrap()), &how, &replica.shutdown).await;
     let table = explain("default/near").await.unwrap();
     let line = |node: &str| table.lines().find(|line| line.starts_with(node)).unwrap_or_else(|| panic!("{table}")).to_owned();
@@ -152,7 +151,7 @@ async fn a_decision_is_explained_with_figures() {
     assert!(summary.contains("edge-1 to edge-3: 20 ms") || summary.contains("pairs with a shorter detour"), "{summary}");
 
     let base = format!("http://{}", replica.running.admin);
-    let plain = chassis::tls::JsonClient::new(&Default::default(), None, super::cluster::LIMIT).unwrap();
+    let plain = chassis::tls::JsonClient::new(&Default::default(), None, crate::cluster::LIMIT).unwrap();
     let metrics = plain.get_text(&format!("{base}/metrics")).await.unwrap();
     for line in [
         "scheduler_schedule_attempts_total{result=\"scheduled\",profile=\"edge-scheduler\"} 1",

@@ -1,0 +1,9 @@
+//! Scenarios that know the cluster by its kubeconfigs alone.
+
+mod agents;
+mod bad_input;
+mod leadership;
+mod people;
+mod placing;
+mod routing;
+mod topology;
