@@ -211,7 +211,9 @@ async fn parts(
     let clock = move || jiff::Timestamp::now().saturating_add(ahead).unwrap_or(jiff::Timestamp::MAX);
     let leadership = lease::elect_once(renewing, &config.leader_election, &identity, clock, &last);
     acting.spawn(end_with_the_lease(leadership.clone(), config.leader_election.resource_name.clone(), lost.clone(), acting.clone()));
-    let events = Recorder::start(telling.clone(), &config.scheduler_name, &identity, &RecorderConfig::default(), &last);
+    // The client's rate is the limit: bindings are held to the same, so that events keep up with them.
+    let events = RecorderConfig { queue: EVENTS_QUEUE, qps: 0 };
+    let events = Recorder::start(telling.clone(), &config.scheduler_name, &identity, &events, &last);
     let recorder = events.clone();
     admin.register(move |registry| registry.register_collector(Box::new(recorder)));
 
@@ -280,6 +282,8 @@ async fn end_with_the_lease(leadership: Leadership, lease: String, lost: Arc<Onc
     }
 }
 
+/// Events that wait to be written, about 1 KiB each: a burst of so many bindings loses none.
+const EVENTS_QUEUE: usize = 16_384;
 const USER_AGENT: &str = concat!("edge-scheduler/", env!("CARGO_PKG_VERSION"));
 
 fn agent_settings(config: &Config) -> Settings {

@@ -36,12 +36,12 @@ use tokio::{
 pub struct RecorderConfig {
     /// Occurrences waiting to be written; more are dropped and counted.
     pub queue: usize,
-    /// Calls to the API server a second, at most.
+    /// Calls to the API server a second, at most; 0: no limit but the client's.
     pub qps: u32,
 }
 
 impl Default for RecorderConfig {
-    /// A burst of 4,096 bindings is written within 82 s.
+    /// A burst of 4,096 events is written within 82 s.
     fn default() -> Self {
         Self { queue: 4096, qps: 50 }
     }
@@ -101,8 +101,11 @@ impl Recorder {
     pub fn start(client: kube::Client, controller: &str, instance: &str, config: &RecorderConfig, shutdown: &Shutdown) -> Self {
         let (sender, queue) = mpsc::channel(config.queue);
         let status = Arc::new(RecorderStatus::default());
-        let mut pace = tokio::time::interval(Duration::from_secs(1) / config.qps.max(1));
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let pace = (config.qps > 0).then(|| {
+            let mut pace = tokio::time::interval(Duration::from_secs(1) / config.qps);
+            pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            pace
+        });
         let writer = Writer {
             client,
             controller: controller.to_owned(),
@@ -141,7 +144,7 @@ struct Writer {
     client: kube::Client,
     controller: String,
     instance: String,
-    pace: tokio::time::Interval,
+    pace: Option<tokio::time::Interval>,
     series: SeriesIndex,
     status: Arc<RecorderStatus>,
 }
@@ -227,7 +230,9 @@ impl Writer {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(2));
         for attempt in 1..=TRIES {
-            self.pace.tick().await;
+            if let Some(pace) = &mut self.pace {
+                pace.tick().await;
+            }
             let error = match call.send(&api).await {
                 Ok(_event) => {
                     self.status.written.fetch_add(1, Ordering::Relaxed);
