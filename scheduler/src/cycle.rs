@@ -26,6 +26,10 @@ pub struct Cycle {
     pub watches: Watches,
 }
 
+/// With more nodes than this a placed pod's verdicts are made when somebody asks, by the cluster as it is then: with a decision they would cost far more
+/// than the decision.
+const TABLE_NODES: usize = 100;
+
 /// Attempts in a row before other tasks of the thread get their turn.
 const TURN: u32 = 16;
 
@@ -61,7 +65,10 @@ impl Cycle {
             return true;
         }
         let warmth = warmth(&self.shared, &self.board);
-        let decision = self.planner.place(&snapshot, &popped.pod, now(), warmth);
+        let decision = match snapshot.node_count() {
+            ..=TABLE_NODES => self.planner.place(&snapshot, &popped.pod, now(), warmth),
+            _ => self.planner.decide(&snapshot, &popped.pod, now(), warmth),
+        };
         let group = match decision.outcome {
             Outcome::Held(Hold::ReferenceNotPlaced { .. }) => self.group(&snapshot, &popped.pod),
             _ => Vec::new(),
@@ -125,7 +132,7 @@ impl Cycle {
                 Ok(changes) => {
                     state.note(changes, now);
                     state.queue.settled(pod);
-                    // A member of a group comes without its table: that is made when somebody asks.
+                    // A member of a group, or one of many nodes' choice, comes without its table: that is made when somebody asks.
                     if !decision.nodes.is_empty() {
                         state.decisions.keep(decision.clone(), now);
                     }

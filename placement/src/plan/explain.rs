@@ -29,6 +29,29 @@ impl Planner {
         }
     }
 
+    /// The decision for a pending pod, in the same words as [`place`](Planner::place). Where a node is found there are no verdicts, at a hundredth of the
+    /// price in a large cluster; where none fits, every node has one.
+    pub fn decide(&mut self, snapshot: &Snapshot, pod: &Pod, now: Timestamp, warm: Warmth) -> Decision {
+        let bounds = match resolve(snapshot, pod, warm, &[]) {
+            Ok(bounds) => bounds,
+            Err(hold) => return held(snapshot, pod, hold),
+        };
+        let query = Query::new(&mut self.columns, snapshot, pod, bounds.as_deref(), now);
+        let Some(ix) = self.best(&query) else { return self.explain(snapshot, pod, &bounds, now) };
+        let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now };
+        let candidates = &self.scratch.candidates;
+        let score = || (Scorer::new(&self.columns, &query, candidates).total(ix.at()), candidates.len());
+        Decision {
+            pod: pod.key.clone(),
+            uid: pod.uid.clone(),
+            generation: snapshot.generation(),
+            outcome: Outcome::Place { node: snapshot.name(ix).to_owned(), because: because(&subject, ix, score) },
+            nodes: Vec::new(),
+            node_count: snapshot.node_count(),
+            wake: WakeOn::new(&pod.key, snapshot.settings().max_age),
+        }
+    }
+
     pub(super) fn explain(&mut self, snapshot: &Snapshot, pod: &Pod, bounds: &Resolved<'_>, now: Timestamp) -> Decision {
         let query = Query::new(&mut self.columns, snapshot, pod, bounds.as_deref(), now);
         let best = self.best(&query);
@@ -53,7 +76,10 @@ impl Planner {
             .map(|ix| NodeVerdict { node: snapshot.name(ix).to_owned(), verdict: verdict(ix) })
             .collect();
         let outcome = match best {
-            Some(ix) => Outcome::Place { node: snapshot.name(ix).to_owned(), because: because(&subject, ix, &nodes) },
+            Some(ix) => Outcome::Place {
+                node: snapshot.name(ix).to_owned(),
+                because: because(&subject, ix, || (scorer.total(ix.at()), self.scratch.candidates.len())),
+            },
             None => Outcome::Unschedulable,
         };
         let mut decision = Decision {
@@ -85,17 +111,13 @@ fn wake_on(decision: &Decision, snapshot: &Snapshot, pod: &Pod, bounds: &Resolve
     wake
 }
 
-/// Why this node: the figures of its bounds, or its score.
-fn because(subject: &Subject<'_>, ix: NodeIx, nodes: &[NodeVerdict]) -> String {
+/// Why this node: the figures of its bounds, or its score among so many nodes that fit.
+fn because(subject: &Subject<'_>, ix: NodeIx, score: impl FnOnce() -> (i64, usize)) -> String {
     let figures = figures(subject, ix);
     if !figures.is_empty() {
         return figures;
     }
-    let feasible = nodes.iter().filter(|node| matches!(node.verdict, Verdict::Feasible { .. })).count();
-    let total = nodes.iter().find(|node| node.node == subject.snapshot.name(ix)).map_or(0, |node| match node.verdict {
-        Verdict::Feasible { total, .. } => total,
-        Verdict::Rejected(_) => 0,
-    });
+    let (total, feasible) = score();
     let cloud = subject.snapshot.slot(ix).is_some_and(|slot| slot.cloud) && filter::cloud_role::applies(subject.snapshot, subject.pod);
     let rule = if cloud { "no delay bound, so a cloud node; " } else { "" };
     format!("{rule}score {total}, best of {feasible}")

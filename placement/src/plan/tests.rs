@@ -72,6 +72,9 @@ fn place(cluster: &mut Cluster, pod: Pod) -> Decision {
     cluster.apply_pod(pod.clone());
     let (snapshot, mut planner) = (cluster.snapshot(), Planner::new());
     let decision = planner.place(&snapshot, &pod, NOW, Warmth::Warm);
+    let brief = planner.decide(&snapshot, &pod, NOW, Warmth::Warm);
+    assert_eq!((&brief.outcome, brief.message(), &brief.wake), (&decision.outcome, decision.message(), &decision.wake));
+    assert_eq!(brief.nodes, if brief.placed().is_some() { Vec::new() } else { decision.nodes.clone() });
     match planner.choose(&snapshot, &pod, NOW, Warmth::Warm) {
         Choice::Place(ix) => assert_eq!(decision.placed(), Some(snapshot.name(ix))),
         Choice::Unschedulable => assert_eq!(decision.outcome, Outcome::Unschedulable),
