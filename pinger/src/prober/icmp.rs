@@ -47,7 +47,12 @@ impl IcmpProber {
     }
 }
 
+/// The thread's priority, where the agent may raise it (CAP_SYS_NICE): on a node at full load it would wait for milliseconds, and call them RTT.
+const NICE: i32 = -20;
+
 fn run(source: IpAddr, mut queue: mpsc::Receiver<Order>, opened: std::sync::mpsc::SyncSender<io::Result<ProbeMethod>>) {
+    // Without the right to it, the priority stays as it is.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return drop(opened.send(Err(error))),
