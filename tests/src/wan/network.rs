@@ -73,6 +73,11 @@ impl Network {
         self.switch.counts()
     }
 
+    /// Packets that have come out of this direction of a link.
+    pub fn delivered(&self, from: usize, to: usize) -> u64 {
+        self.switch.delivered(from, to)
+    }
+
     /// A node's namespace. Panics where there is no such node.
     pub fn node(&self, node: usize) -> &Namespace {
         &self.namespaces[node]

@@ -31,14 +31,23 @@ pub enum ProgramError {
 /// Builds these programs, in the profile of this test, and returns the folder they are in. Takes a moment where they are built already.
 pub fn build(programs: &[&str]) -> Result<PathBuf, ProgramError> {
     let exe = std::env::current_exe().map_err(|source| ProgramError::Run { command: "this test program".into(), source })?;
-    // target/PROFILE/deps/TEST
-    let folder = exe.parent().and_then(Path::parent).map(Path::to_owned).ok_or(ProgramError::NoFolder(exe))?;
+    // target/PROFILE/deps/TEST-HASH
+    let found = exe.parent().and_then(Path::parent).zip(exe.file_stem().and_then(|stem| stem.to_str()?.rsplit_once('-')));
+    let Some((folder, (test, _hash))) = found else { return Err(ProgramError::NoFolder(exe)) };
+    let folder = folder.to_owned();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root()).args(["build", "--quiet", "--locked", "--offline", "--bins"]);
     if folder.ends_with("release") {
         cargo.arg("--release");
     }
-    // With the tests' crate among them, features come out as they did for the tests, and nothing is built twice.
+    // What cargo tells this test about its own crate would be news to build scripts that look at it (ring's), and everything above them built anew.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
+    }
+    // With this very test among them, features come out as they did for it, and no crate is built twice.
+    cargo.args(["--test", test]);
     for package in programs.iter().chain([&"edge-tests"]) {
         cargo.args(["--package", package]);
     }

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod agents;
+mod cluster;
+mod routing;
 mod switch;
 
 use edge_tests::wan::{remove_leftovers, unavailable};

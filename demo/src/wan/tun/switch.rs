@@ -57,6 +57,8 @@ pub struct TunCounts {
     pub stray: AtomicU64,
     /// Of those handed out.
     pub lateness: Lateness,
+    /// Handed out, row-major by source and destination.
+    by_direction: Vec<AtomicU64>,
 }
 
 /// A running switch; dropping it stops it and removes the devices.
@@ -81,7 +83,8 @@ impl TunSwitch {
                 return Err(TunSwitchError::SameAddress { address, first, second });
             }
         }
-        let counts = Arc::new(TunCounts::default());
+        let by_direction = std::iter::repeat_with(AtomicU64::default).take(links.len() * links.len()).collect();
+        let counts = Arc::new(TunCounts { by_direction, ..TunCounts::default() });
         let (stop, stopped) = oneshot::channel();
         let (started, ready) = std::sync::mpsc::sync_channel(1);
         let (thread_links, thread_counts) = (links.clone(), counts.clone());
@@ -116,6 +119,11 @@ impl TunSwitch {
         &self.links
     }
 
+    /// Packets handed out in this direction. Panics where there is no such node.
+    pub fn delivered(&self, from: usize, to: usize) -> u64 {
+        self.counts.by_direction[from * self.links.len() + to].load(Relaxed)
+    }
+
     /// What has passed so far; lives on when the switch is gone.
     pub fn counts(&self) -> &Arc<TunCounts> {
         &self.counts
@@ -133,6 +141,7 @@ impl Drop for TunSwitch {
 
 /// A packet on its way.
 struct Packet {
+    from: usize,
     to: usize,
     data: Box<[u8]>,
 }
@@ -178,7 +187,7 @@ impl Shared {
                 let last = &mut last_due[from * self.links.len() + to];
                 let due = last.map_or(now + delay, |last| last.max(now + delay));
                 *last = Some(due);
-                self.timer.push(due, Packet { to, data: data.into() })?;
+                self.timer.push(due, Packet { from, to, data: data.into() })?;
             }
         }
         Ok(())
@@ -189,6 +198,7 @@ impl Shared {
         match self.devices[packet.to].get_ref().send(&packet.data) {
             Ok(_) => {
                 self.counts.delivered.fetch_add(1, Relaxed);
+                self.counts.by_direction[packet.from * self.links.len() + packet.to].fetch_add(1, Relaxed);
                 self.counts.lateness.note(lateness);
             }
             Err(_) => drop(self.counts.lost.fetch_add(1, Relaxed)),
