@@ -209,7 +209,7 @@ impl<'a> Cluster<'a> {
             assert!(tokio::task::spawn_blocking(move || program.stop()).await.unwrap(), "{name} did not end well: {log}");
         }
         self.shutdown.trigger();
-        self.scheduler.join().await;
+        self.scheduler.join().await.unwrap();
         self.server.shutdown().await;
         std::fs::remove_dir_all(&self.folder).unwrap();
     }
