@@ -29,6 +29,7 @@ pub struct Api {
     pub(super) address: SocketAddr,
     pub(super) bookmark_interval: Duration,
     pub(super) enforce_rbac: bool,
+    pub(super) track_fields: bool,
     /// Cancelled when the server shuts down.
     pub(super) stop: CancellationToken,
 }

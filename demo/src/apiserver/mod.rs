@@ -2,11 +2,14 @@
 //! programs need.
 //!
 //! A request goes `server` (TLS, connection) → `handler` (authentication, path, form) → `verbs` and `subresource`
-//! (what to do) → `admit` and `schema` (defaults, validation) → `store` (numbered changes, history) → `watch` and
-//! `render` (events and answers in the form asked for). Kinds are rows of `resource::builtin` or come from CRDs.
+//! (what to do) → `admit` and `schema` (defaults, validation) → `fields` (who owns what) → `store` (numbered changes,
+//! history) → `watch` and `render` (events and answers in the form asked for). Kinds are rows of `resource::builtin` or
+//! come from CRDs; `openapi` publishes the schemas that objects are judged by.
 //!
-//! Not here: server-side apply (415), webhooks, protobuf, OpenAPI beyond what tells
-//! clients that the server validates fields. Roles answer SubjectAccessReviews always, requests only with
+//! Not here: webhooks, conversion between versions of a custom resource beyond `apiVersion`, protobuf (also for
+//! `/openapi/v2`, which kubectl asks for in that form and does without), CBOR, applying a scale. Of built-in kinds the
+//! fields are checked for their JSON types and pods, workloads and Services for what the scheduler and people stumble over,
+//! not for every rule of the real server. Roles answer SubjectAccessReviews always, requests only with
 //! [`Options::enforce_rbac`].
 
 mod admit;

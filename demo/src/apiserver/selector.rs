@@ -78,6 +78,9 @@ impl LabelSelector {
     pub fn parse(text: &str) -> Result<Self, ApiError> {
         let mut rules = Vec::new();
         for part in split_outside_parentheses(text) {
+            if part.contains("===") {
+                return Err(ApiError::bad_request("unable to parse requirement: found '=', expected: identifier"));
+            }
             rules.push(
                 parse_label_rule(part.trim())
                     .ok_or_else(|| ApiError::bad_request(format!("unable to parse requirement: \"{}\" in \"{text}\"", part.trim())))?,

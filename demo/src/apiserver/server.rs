@@ -47,6 +47,9 @@ pub struct Options {
     pub bookmark_interval: Duration,
     /// Whether stored roles decide who may do what. Off, everyone who is known may do everything.
     pub enforce_rbac: bool,
+    /// Whether every new object says who owns its fields. Off, only what is applied on the server does, so that the many watchers of
+    /// large clusters have less to read.
+    pub track_fields: bool,
     /// Seed of the faults.
     pub seed: u64,
 }
@@ -59,6 +62,7 @@ impl Default for Options {
             watch_queue: 16_384,
             bookmark_interval: Duration::from_secs(60),
             enforce_rbac: false,
+            track_fields: true,
             seed: 1,
         }
     }
@@ -110,6 +114,7 @@ impl Server {
             address,
             bookmark_interval: options.bookmark_interval,
             enforce_rbac: options.enforce_rbac,
+            track_fields: options.track_fields,
             stop: CancellationToken::new(),
         });
         let tasks = TaskTracker::new();

@@ -85,6 +85,17 @@ impl ApiError {
         Self::new(403, "Forbidden", format!("{resource} \"{name}\" is forbidden: {why}")).about(resource, name)
     }
 
+    /// 403 for a new object in a namespace that is going away.
+    pub fn terminating(resource: GroupResource<'_>, name: &str, namespace: &str) -> Self {
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let mut error = Self::forbidden(resource, name, &why);
+        if let Some(details) = &mut error.details {
+            details["causes"] = json!([{ "reason": "NamespaceTerminating", "field": "metadata.namespace",
+                "message": format!("namespace {namespace} is being terminated") }]);
+        }
+        error
+    }
+
     /// 403 for a request that no stored role allows.
     pub fn unauthorized_request(resource: GroupResource<'_>, name: &str, message: String) -> Self {
         Self::new(403, "Forbidden", message).about(resource, name)
@@ -107,7 +118,9 @@ impl ApiError {
 
     /// 406: none of the accepted media types can be produced.
     pub fn not_acceptable() -> Self {
-        Self::new(406, "NotAcceptable", "only the following media types are accepted: application/json, application/json;stream=watch")
+        let mut error = Self::new(406, "NotAcceptable", "406: Not Acceptable\n\nAvailable representations: application/json");
+        error.details = Some(json!({}));
+        error
     }
 
     /// 410 for a watch or a list that asks for history that is gone.

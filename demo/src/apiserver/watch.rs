@@ -218,7 +218,7 @@ async fn tick(ticks: &mut Option<Interval>) {
 
 /// The object of a bookmark event.
 pub fn bookmark_object(kind: &str, api_version: &str, rv: u64, initial_events_end: bool) -> Value {
-    let mut metadata = json!({ "resourceVersion": rv.to_string(), "creationTimestamp": null });
+    let mut metadata = json!({ "resourceVersion": rv.to_string() });
     if initial_events_end {
         metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
     }

@@ -32,6 +32,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Most nodes with which every object says who owns its fields: a pod's owners take as many bytes as the pod, and every router reads every pod.
+const TRACKED_NODES: usize = 100;
 /// Pods made up for a world that has no manifests of its own.
 const DEFAULT_PODS: usize = 60;
 /// Sites with clients, at most.
@@ -70,9 +72,10 @@ pub async fn run(args: Args, shutdown: Shutdown) -> Result<Ending> {
         // Minutes later is late to hear of it.
         tempfile::tempfile_in(folder_of(to)).with_context(|| format!("cannot write {} (--write-kubeconfig)", to.display()))?;
     }
-    let server = Server::start(Options { seed: args.seed, enforce_rbac: true, ..Options::default() })
-        .await
-        .context("the API server does not start")?;
+    let server =
+        Server::start(Options { seed: args.seed, enforce_rbac: true, track_fields: world.len() <= TRACKED_NODES, ..Options::default() })
+            .await
+            .context("the API server does not start")?;
     let record = Record::new(say);
     let following = tokio::spawn(record.clone().follow(server.subscribe()));
 

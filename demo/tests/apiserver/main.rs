@@ -9,6 +9,7 @@ mod crd;
 mod kubectl;
 mod load;
 mod pods;
+mod requests;
 mod watches;
 mod writes;
 

@@ -65,7 +65,31 @@ pub fn create(call: &Call<'_>, name: &str, value: &mut Value) -> Result<(), ApiE
         "persistentvolumeclaims" | "persistentvolumes" => value["status"] = json!({ "phase": "Pending" }),
         _ => defaults(call, value),
     }
+    if let Shape::Builtin(builtin) = &resource.shape
+        && builtin.status
+    {
+        default(value, "status", call.typed().field("status").zero());
+    }
+    explicit_times(resource, value);
     Ok(())
+}
+
+/// Times of conditions that the API writes even where nobody set them.
+pub fn explicit_times(resource: &Resource, value: &mut Value) {
+    let times = match &*resource.storage.id {
+        _ if matches!(resource.shape, Shape::Custom(_)) => return,
+        "pods" => ["lastProbeTime", "lastTransitionTime"],
+        "nodes" => ["lastHeartbeatTime", "lastTransitionTime"],
+        _ => return,
+    };
+    let Some(status) = value.get_mut("status") else { return };
+    for condition in items_mut(status, "conditions") {
+        if let Some(condition) = condition.as_object_mut() {
+            for time in times {
+                condition.entry(time).or_insert(Value::Null);
+            }
+        }
+    }
 }
 
 /// Admission and defaults at an update of the main part, on the stored form.

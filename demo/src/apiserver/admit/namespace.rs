@@ -17,8 +17,7 @@ pub fn check_open(call: &Call<'_>, name: &str) -> Result<(), ApiError> {
     let namespaces = GroupResource { group: "", resource: "namespaces" };
     let namespace = call.api.find("", "namespaces", "", call.namespace).ok_or_else(|| ApiError::not_found(namespaces, call.namespace))?;
     if namespace.field("status.phase") == Some("Terminating") {
-        let why = format!("unable to create new content in namespace {} because it is being terminated", call.namespace);
-        return Err(ApiError::forbidden(call.resource.group_resource(), name, &why));
+        return Err(ApiError::terminating(call.resource.group_resource(), name, call.namespace));
     }
     Ok(())
 }

@@ -47,9 +47,14 @@ impl Patch {
         };
         match essence {
             "application/merge-patch+json" => Ok(Self::Merge(object()?)),
-            "application/json-patch+json" => serde_json::from_value(value()?)
-                .map(Self::Json)
-                .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}"))),
+            "application/json-patch+json" => match value()? {
+                Value::Object(_) => Err(ApiError::bad_request(
+                    "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+                )),
+                value => serde_json::from_value(value)
+                    .map(Self::Json)
+                    .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}"))),
+            },
             "application/strategic-merge-patch+json" if typed => Ok(Self::Strategic(object()?)),
             _ => Err(ApiError::unsupported_patch()),
         }

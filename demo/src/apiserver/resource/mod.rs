@@ -173,16 +173,27 @@ impl Resource {
             stored["apiVersion"] = self.api_version().into();
         }
         if self.view == View::Events {
+            self.explicit(&mut stored);
             stored = rename(stored, EVENT_FIELDS.iter().map(|(core, events)| (*core, *events)));
-        } else if self.is("events")
-            && let Some(event) = stored.as_object_mut()
-        {
-            // As the real server does: `kubectl get events --sort-by=.lastTimestamp` prints nothing where no event has the field.
-            for field in ["firstTimestamp", "lastTimestamp"] {
-                event.entry(field).or_insert(Value::Null);
-            }
+        } else if self.is("events") {
+            self.explicit(&mut stored);
         }
         stored
+    }
+
+    /// Fields of an event that the API writes even where nobody set them: `kubectl get events --sort-by=.lastTimestamp` prints nothing
+    /// where no event has the field.
+    fn explicit(&self, event: &mut Value) {
+        let Some(event) = event.as_object_mut() else { return };
+        for field in ["firstTimestamp", "lastTimestamp", "eventTime"] {
+            event.entry(field).or_insert(Value::Null);
+        }
+        event.entry("source").or_insert_with(|| Value::Object(Map::new()));
+        if self.view == View::Stored {
+            for field in ["reportingComponent", "reportingInstance"] {
+                event.entry(field).or_insert_with(|| "".into());
+            }
+        }
     }
 
     /// Turns a served object into the stored form.
@@ -247,7 +258,12 @@ mod tests {
             json!({ "apiVersion": "v1", "kind": "Event", "message": "n",
                 "involvedObject": { "name": "p" }, "reportingComponent": "c" })
         );
-        assert_eq!(events.to_served(stored.clone()), served);
+        let mut shown = served;
+        for field in ["eventTime", "deprecatedFirstTimestamp", "deprecatedLastTimestamp"] {
+            shown[field] = Value::Null;
+        }
+        shown["deprecatedSource"] = json!({});
+        assert_eq!(events.to_served(stored.clone()), shown);
         let core_form = core.to_served(stored.clone());
         assert_eq!((&core_form["message"], core_form.get("lastTimestamp")), (&json!("n"), Some(&Value::Null)));
         assert_eq!(events.selectable("regarding.name"), Some("involvedObject.name".into()));

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Definitions, ListType, Schema};
+use super::{Definitions, Kind, ListType, Schema};
 
 /// A schema at one place of an object, as far as there is one: in parts that no schema describes, maps merge key by key and lists are
 /// one piece.
@@ -75,6 +75,24 @@ impl<'a> Typed<'a> {
             value => value.clone(),
         };
         keys.into_iter().map(|key| (key.to_owned(), value(key))).collect()
+    }
+
+    /// What a struct here holds where nobody set anything: zeros in place of the values that it must have.
+    pub fn zero(self) -> Value {
+        let mut found = Map::new();
+        for (name, schema) in self.resolved().into_iter().flat_map(Schema::fields) {
+            let zero = match self.definitions.resolve(schema).kind {
+                Kind::Integer | Kind::Number => Value::from(0),
+                Kind::Boolean => Value::from(false),
+                Kind::String => Value::from(""),
+                _ if schema.merge().by_value => self.field(name).zero(),
+                _ => continue,
+            };
+            if schema.merge().by_value || self.resolved().is_some_and(|parent| parent.requires(name)) {
+                found.insert(name.to_owned(), zero);
+            }
+        }
+        Value::Object(found)
     }
 
     /// Whether even an empty object has what is here.

@@ -106,6 +106,7 @@ pub fn set_condition(status: &mut Value, mut condition: Value) {
         status["conditions"] = json!([]);
     }
     let Some(conditions) = status["conditions"].as_array_mut() else { return };
+    condition["lastProbeTime"] = Value::Null;
     condition["lastTransitionTime"] = now().into();
     match conditions.iter_mut().find(|c| c["type"] == condition["type"]) {
         Some(found) => {

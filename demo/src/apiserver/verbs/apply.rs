@@ -56,7 +56,7 @@ impl Call<'_> {
             if applied_before.is_some() {
                 value["metadata"]["annotations"][LAST_APPLIED] = configuration_text(&wanted).into();
             }
-            self.normalize(&mut value)?;
+            self.normalize(&mut value, Vec::new()).map_err(|why| self.not_decodable(&why))?;
             value["metadata"]["managedFields"] = applied.managers.to_value();
             if let Ok(reply) = self.replace_owned(&current, value, part)? {
                 return Ok(reply);
@@ -83,7 +83,7 @@ impl Call<'_> {
         let mut own = fields::fields_of(self.typed(), &value);
         self.scope(Part::Main).keep(&mut own);
         value["metadata"]["name"] = name.into();
-        self.normalize(&mut value)?;
+        self.normalize(&mut value, Vec::new()).map_err(|why| self.not_decodable(&why))?;
         self.create_owned(value, Managers(vec![Manager { fields: own, ..by }]))
     }
 
@@ -163,15 +163,15 @@ impl Call<'_> {
 
     /// The managers of a new object that was not applied, in its served form.
     pub fn first_managers(&self, value: &Value) -> Managers {
+        if !self.api.track_fields {
+            return Managers::default();
+        }
         let empty = match self.resource.shape {
             Shape::Builtin(_) => self.typed().empty(),
             Shape::Custom(_) => json!({ "metadata": {} }),
         };
-        let scope = match &self.resource.shape {
-            Shape::Builtin(builtin) if builtin.keeps_status => Scope::All,
-            _ => self.scope(Part::Main),
-        };
-        fields::update(self.typed(), scope, &empty, value, Managers::default(), self.manager(Operation::Update)).unwrap_or_default()
+        fields::update(self.typed(), self.scope(Part::Main), &empty, value, Managers::default(), self.manager(Operation::Update))
+            .unwrap_or_default()
     }
 
     /// The managers of an object after a write, by its stored forms: who `new` says they are, or else who they were.

@@ -2,14 +2,19 @@
 
 use serde_json::Value;
 
-use super::Call;
+use super::{Call, duplicates};
 use crate::apiserver::resource::{BUILTIN, Shape, api_version};
 use crate::apiserver::schema::{Schema, type_name};
 use crate::apiserver::status::ApiError;
 
 /// Parses a JSON object.
 pub fn json_object(body: &[u8]) -> Result<Value, ApiError> {
-    let value: Value = serde_json::from_slice(body)
+    json_object_with_duplicates(body).map(|(value, _)| value)
+}
+
+/// The same, with the paths of fields that come twice.
+fn json_object_with_duplicates(body: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
+    let (value, twice) = duplicates::parse(body)
         .map_err(|error| ApiError::bad_request(format!("the object provided is unrecognized (must be of type JSON): {error}")))?;
     must_be_object(&value, "the object provided")?;
     for key in ["metadata", "spec", "status"] {
@@ -17,7 +22,7 @@ pub fn json_object(body: &[u8]) -> Result<Value, ApiError> {
             must_be_object(part, key)?;
         }
     }
-    Ok(value)
+    Ok((value, twice))
 }
 
 /// Reads YAML as JSON; the error says what is wrong with it.
@@ -37,7 +42,7 @@ pub fn must_be_object(value: &Value, what: &str) -> Result<(), ApiError> {
 impl Call<'_> {
     /// Reads an object of the call's resource.
     pub fn decode(&self, body: &[u8]) -> Result<Value, ApiError> {
-        let mut value = json_object(body).map_err(|error| self.unrecognized(error, body))?;
+        let (mut value, twice) = json_object_with_duplicates(body).map_err(|error| self.unrecognized(error, body))?;
         if matches!(self.resource.shape, Shape::Builtin(_)) {
             // The path says what it must be.
             for (key, known) in [("apiVersion", self.resource.api_version()), ("kind", self.resource.kind.to_string())] {
@@ -47,8 +52,15 @@ impl Call<'_> {
             }
         }
         self.check_kind(&value)?;
-        self.normalize(&mut value)?;
+        let twice = twice.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
+        self.normalize(&mut value, twice).map_err(|why| self.not_decodable(&why))?;
         Ok(value)
+    }
+
+    /// 400 for an object that cannot be one of this kind.
+    pub fn not_decodable(&self, why: &str) -> ApiError {
+        let (kind, version) = (&self.resource.kind, self.resource.api_version());
+        ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
     }
 
     /// What the real server says of a body that ends too early; of others it quotes its own parser.
@@ -107,24 +119,19 @@ impl Call<'_> {
         }
     }
 
-    /// Brings a served value into its canonical form, judging unknown fields by the `fieldValidation` parameter.
-    pub fn normalize(&self, value: &mut Value) -> Result<(), ApiError> {
-        must_be_object(value, "the object provided")?;
+    /// Brings a served value into its canonical form, judging fields that are unknown or come `twice` by the `fieldValidation` parameter.
+    /// The error says what is wrong with it.
+    pub fn normalize(&self, value: &mut Value, twice: Vec<String>) -> Result<(), String> {
+        must_be_object(value, "the object provided").map_err(|error| error.message)?;
         let schemas = &self.api.schemas;
         let schema = self.schema();
         let findings = schemas.normalize(schema, value);
-        if !findings.unknown.is_empty() {
-            let fields: Vec<String> = findings.unknown.iter().map(|f| format!("unknown field \"{f}\"")).collect();
+        let fields: Vec<String> = twice.into_iter().chain(findings.unknown.iter().map(|f| format!("unknown field \"{f}\""))).collect();
+        if !fields.is_empty() {
             match self.query.text("fieldValidation") {
                 Some("Ignore") => {}
                 Some("Strict") => {
-                    return Err(ApiError::bad_request(format!(
-                        "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
-                        self.resource.kind,
-                        self.resource.api_version(),
-                        self.resource.kind,
-                        fields.join(", "),
-                    )));
+                    return Err(format!("strict decoding error: {}", fields.join(", ")));
                 }
                 _ => self.warnings.borrow_mut().extend(fields),
             }
@@ -140,12 +147,7 @@ impl Call<'_> {
             }
         };
         if let Some(error) = error {
-            return Err(ApiError::bad_request(format!(
-                "{} in version {:?} cannot be handled as a {}: json: cannot unmarshal field {error}",
-                self.resource.kind,
-                self.resource.api_version(),
-                self.resource.kind,
-            )));
+            return Err(format!("json: cannot unmarshal field {error}"));
         }
         if !value["metadata"].is_object() {
             value["metadata"] = Value::Object(serde_json::Map::new());

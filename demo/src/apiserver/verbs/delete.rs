@@ -146,7 +146,9 @@ impl Call<'_> {
         }
         if !deleting || self.resource.is("pods") {
             metadata["deletionTimestamp"] = at.into();
-            metadata["deletionGracePeriodSeconds"] = grace.into();
+            if !namespace {
+                metadata["deletionGracePeriodSeconds"] = grace.into();
+            }
         }
         if !deleting && let Some(generation) = metadata["generation"].as_i64() {
             metadata["generation"] = (generation + 1).into();

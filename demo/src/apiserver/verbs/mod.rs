@@ -4,6 +4,7 @@ pub mod apply;
 pub mod create;
 pub mod decode;
 pub mod delete;
+pub mod duplicates;
 pub mod list;
 pub mod options;
 pub mod patch;

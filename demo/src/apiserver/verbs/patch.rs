@@ -34,7 +34,10 @@ impl Call<'_> {
                     _ => ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"),
                 });
             }
-            self.normalize(&mut value)?;
+            let patched = value.to_string();
+            // The real server takes the whole patched object for the field that is wrong.
+            self.normalize(&mut value, Vec::new())
+                .map_err(|why| ApiError::invalid("", "", "", &[FieldError::invalid("patch", &patched.into(), &why)]))?;
             if let Ok(reply) = self.replace(&current, value, part)? {
                 return Ok(reply);
             }

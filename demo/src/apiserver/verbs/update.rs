@@ -99,6 +99,7 @@ impl Call<'_> {
         if part == Part::Main {
             admit::update(self, &old, &mut new)?;
         }
+        admit::explicit_times(self.resource, &mut new);
         let managers = if owned { take_managers(&mut new) } else { self.next_managers(&old, &mut new, part) };
         set_or_remove(&mut new["metadata"], "managedFields", &managers);
         let mut errors = admit::validate(self, &new, Some((&old, part)));
@@ -114,7 +115,8 @@ impl Call<'_> {
             new["metadata"]["generation"] = generation.into();
         }
         if self.finalized(&new) {
-            return Ok(self.remove_now(current, true).map_err(|_| ()));
+            let gone = self.remove_now(current, true).map(|_| Reply::Served(StatusCode::OK, self.resource.to_served(new)));
+            return Ok(gone.map_err(|_| ()));
         }
         if old == new {
             return Ok(Ok(Reply::Served(StatusCode::OK, self.resource.to_served(old))));
