@@ -111,7 +111,7 @@ impl Managers {
     }
 
     /// `managedFields`: who applies first, then by time and name.
-    pub fn to_value(mut self) -> Value {
+    pub fn into_value(mut self) -> Value {
         self.join_oldest();
         // One without a time comes before all others; times are written so that text compares as they do.
         self.0.sort_by(|a, b| {
@@ -198,7 +198,7 @@ mod tests {
             manager("early", Operation::Update, "2026-01-01T00:00:00Z"),
             manager("applies", Operation::Apply, "2026-01-03T00:00:00Z"),
         ]);
-        let written = managers.clone().to_value();
+        let written = managers.clone().into_value();
         let names: Vec<&str> = written.as_array().unwrap().iter().filter_map(|m| m["manager"].as_str()).collect();
         assert_eq!(names, ["applies", "early", "late"]);
         assert_eq!(Managers::from_value(&written).unwrap().0.len(), 3);
@@ -210,7 +210,7 @@ mod tests {
         let managers = Managers(
             (0..14).map(|at| manager(&format!("m{at:02}"), Operation::Update, &format!("2026-01-{:02}T00:00:00Z", at + 1))).collect(),
         );
-        let written = managers.to_value();
+        let written = managers.into_value();
         assert_eq!(written.as_array().unwrap().len(), UPDATERS);
         assert_eq!(written[0]["manager"], ANCIENT);
         assert_eq!(written[0]["fieldsV1"].as_object().unwrap().len(), 5);

@@ -57,7 +57,7 @@ impl Call<'_> {
                 value["metadata"]["annotations"][LAST_APPLIED] = configuration_text(&wanted).into();
             }
             self.normalize(&mut value, Vec::new()).map_err(|why| self.not_decodable(&why))?;
-            value["metadata"]["managedFields"] = applied.managers.to_value();
+            value["metadata"]["managedFields"] = applied.managers.into_value();
             if let Ok(reply) = self.replace_owned(&current, value, part)? {
                 return Ok(reply);
             }
@@ -194,8 +194,8 @@ impl Call<'_> {
             fields::update(self.typed(), self.scope(part), old, new, base(), by)
         };
         match (updated, given) {
-            (Some(managers), _) => managers.to_value(),
-            (None, Some(given)) if Managers::from_value(had).as_ref() != Some(&given) => given.to_value(),
+            (Some(managers), _) => managers.into_value(),
+            (None, Some(given)) if Managers::from_value(had).as_ref() != Some(&given) => given.into_value(),
             (None, _) => had.clone(),
         }
     }

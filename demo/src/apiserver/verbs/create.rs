@@ -43,7 +43,7 @@ impl Call<'_> {
     fn store_new(&self, name: &str, value: Value, managers: Managers) -> Result<Reply, ApiError> {
         let mut value = self.resource.to_stored(value);
         if !managers.0.is_empty() {
-            value["metadata"]["managedFields"] = managers.to_value();
+            value["metadata"]["managedFields"] = managers.into_value();
         }
         admit::create(self, name, &mut value)?;
         let errors = admit::validate(self, &value, None);
