@@ -6,8 +6,9 @@
 //! history) → `watch` and `render` (events and answers in the form asked for). Kinds are rows of `resource::builtin` or
 //! come from CRDs; `openapi` publishes the schemas that objects are judged by.
 //!
-//! Not here: webhooks, conversion between versions of a custom resource beyond `apiVersion`, protobuf (also for
-//! `/openapi/v2`, which kubectl asks for in that form and does without), CBOR, applying a scale. Of built-in kinds the
+//! Not here: webhooks, conversion between versions of a custom resource beyond `apiVersion`, CBOR, applying a scale, and
+//! protobuf: bodies in it get 415, which `kubectl create configmap` and its like (without `-f`) run into, as they send
+//! nothing else; `/openapi/v2`, which kubectl asks for in that form, it does without. Of built-in kinds the
 //! fields are checked for their JSON types and pods, workloads and Services for what the scheduler and people stumble over,
 //! not for every rule of the real server. Roles answer SubjectAccessReviews always, requests only with
 //! [`Options::enforce_rbac`].

@@ -256,5 +256,10 @@ async fn kubectl_applies_on_the_server() {
     kubectl.run(&format!("apply --server-side -f {second}")).await;
     assert_eq!(kubectl.run("get cm m -o jsonpath={.data}").await, r#"{"a":"b"}"#);
     assert!(kubectl.run(&format!("diff --server-side -f {second}")).await.is_empty());
+    // What someone else has changed since is theirs, even where the client applied it first.
+    kubectl.run(&format!("apply -f {first}")).await;
+    kubectl.run(r#"patch cm m --type=merge -p {"data":{"a":"z"}}"#).await;
+    let refused = kubectl.output(&format!("apply --server-side -f {first}")).await;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("conflict with \"kubectl-patch\" using v1: .data.a"));
     cluster.server.shutdown().await;
 }

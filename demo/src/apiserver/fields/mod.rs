@@ -51,6 +51,15 @@ impl Scope {
     }
 }
 
+/// The fields of `then` that are in `now` as they were.
+pub fn kept(typed: Typed<'_>, then: &Value, now: &Value) -> FieldSet {
+    let mut kept = fields_of(typed, then);
+    let (changed, removed) = walk::compare(typed, then, now).set();
+    kept.subtract(&changed);
+    kept.subtract(&removed);
+    kept
+}
+
 /// The managers of an object after a write that replaced `old` by `new`, neither with `managedFields`; `None` where nothing that
 /// anyone owns has changed.
 pub fn update(typed: Typed<'_>, scope: Scope, old: &Value, new: &Value, mut managers: Managers, by: Manager) -> Option<Managers> {

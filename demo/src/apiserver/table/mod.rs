@@ -35,8 +35,7 @@ fn layout(id: &str, columns: &[&str], cells: fn(&Value) -> Vec<Value>) -> Layout
         .iter()
         .map(|column| {
             let name = column.trim_start_matches('!');
-            let whole =
-                ["Desired", "Current", "Ready", "Up-to-date", "Available", "Data", "Secrets", "Value", "Allowed Disruptions", "Count"];
+            let whole = ["Desired", "Current", "Ready", "Up-to-date", "Available", "Data", "Value", "Allowed Disruptions", "Count"];
             // A pod's or Deployment's Ready is "1/2".
             let integer = whole.contains(&name) && !(name == "Ready" && matches!(id, "pods" | "deployments.apps" | "statefulsets.apps"));
             Heading {
@@ -59,7 +58,7 @@ fn builtin(id: &str) -> Layout {
         "namespaces" => of(&["Name", "Status", "Age"], cluster::namespace),
         "configmaps" => of(&["Name", "Data", "Age"], cluster::config_map),
         "secrets" => of(&["Name", "Type", "Data", "Age"], cluster::secret),
-        "serviceaccounts" => of(&["Name", "Secrets", "Age"], cluster::service_account),
+        "serviceaccounts" => of(&["Name", "Age"], cluster::service_account),
         "leases.coordination.k8s.io" => of(&["Name", "Holder", "Age"], cluster::lease),
         "priorityclasses.scheduling.k8s.io" => of(&["Name", "Value", "Global-Default", "Age", "PreemptionPolicy"], cluster::priority_class),
         "poddisruptionbudgets.policy" => {

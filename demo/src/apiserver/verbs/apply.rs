@@ -45,8 +45,11 @@ impl Call<'_> {
             let applied_before = live["metadata"]["annotations"][LAST_APPLIED].as_str().filter(|_| by.name == "kubectl").map(str::to_owned);
             let apply = |force: bool| fields::apply(self.typed(), self.scope(part), &live, &wanted, managers.clone(), by.clone(), force);
             let applied = apply(force).or_else(|conflicts| match &applied_before {
-                Some(text) if self.all_in(&conflicts, text) => apply(true),
-                _ => Err(conflicts),
+                Some(text) => match self.beyond(conflicts, text, &live) {
+                    left if left.0.is_empty() => apply(true),
+                    left => Err(left),
+                },
+                None => Err(conflicts),
             });
             let applied = applied.map_err(|conflicts| conflict(&conflicts))?;
             if !applied.changed {
@@ -64,15 +67,15 @@ impl Call<'_> {
         }
     }
 
-    /// Whether every conflict is about a field of the configuration in the annotation.
-    fn all_in(&self, conflicts: &Conflicts, annotation: &str) -> bool {
-        let Ok(configuration) = serde_json::from_str::<Value>(annotation) else { return false };
-        let own = fields::fields_of(self.typed(), &configuration);
-        conflicts.0.iter().all(|(_, fields)| {
-            let mut others = fields.clone();
-            others.subtract(&own);
-            others.is_empty()
-        })
+    /// The conflicts about fields other than those that are still as the configuration in the annotation has them.
+    fn beyond(&self, mut conflicts: Conflicts, annotation: &str, live: &Value) -> Conflicts {
+        let Ok(configuration) = serde_json::from_str::<Value>(annotation) else { return conflicts };
+        let own = fields::kept(self.typed(), &configuration, live);
+        for (_, fields) in &mut conflicts.0 {
+            fields.subtract(&own);
+        }
+        conflicts.0.retain(|(_, fields)| !fields.is_empty());
+        conflicts
     }
 
     fn apply_new(&self, name: &str, mut value: Value, by: Manager) -> Result<Reply, ApiError> {
