@@ -83,6 +83,7 @@ where
         api,
         config,
         listing: Vec::new(),
+        handed_out: false,
         backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
         last_error: None,
         status: status.clone(),
@@ -97,6 +98,9 @@ struct Follower<K> {
     events: BoxStream<'static, watcher::Result<Event<K>>>,
     /// The list under way.
     listing: Vec<K>,
+    /// A whole list was handed out last. The watch is synced when the next change is asked for: only then has the caller taken the list in, and who waits
+    /// for it must not act on half of it.
+    handed_out: bool,
     backoff: Backoff,
     last_error: Option<Instant>,
     status: Arc<WatchStatus>,
@@ -109,6 +113,9 @@ where
 {
     /// The next change; `None` on shutdown.
     async fn next(&mut self) -> Option<Change<K>> {
+        if std::mem::take(&mut self.handed_out) {
+            self.status.saw_list();
+        }
         loop {
             let event = self.shutdown.interrupt(self.events.next()).await??;
             let change = match event {
@@ -121,7 +128,7 @@ where
                     continue;
                 }
                 Ok(Event::InitDone) => {
-                    self.status.saw_list();
+                    self.handed_out = true;
                     Change::Reset(std::mem::take(&mut self.listing))
                 }
                 Ok(Event::Apply(object)) => Change::Apply(object),

@@ -118,6 +118,22 @@ async fn streaming_lists_fall_back_where_they_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_is_synced_when_its_list_was_taken_in_not_when_it_came() {
+    let client = mock_api::client(|request| async move {
+        match request.uri().query().unwrap_or_default().contains("watch=true") {
+            true => std::future::pending().await,
+            false => Ok(json_response(200, &json!({"metadata": {"resourceVersion": "1"}, "items": [object("a", "1")]}))),
+        }
+    });
+    let (watches, shutdown) = (Watches::new(), Shutdown::new());
+    let mut changes = watches.watch(Api::<ConfigMap>::all(client), watcher::Config::default(), "configmaps", &shutdown);
+    assert_eq!(changes.next().await.map(names).as_deref(), Some("=a"));
+    assert_eq!(watches.ready(), Err("configmaps: not synced".to_owned()), "whoever has the list has yet to work through it");
+    assert!(futures::poll!(changes.next()).is_pending());
+    assert_eq!(watches.ready(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn readiness_and_metrics_tell_the_state() {
     let client = mock_api::client(|_request| async { Err("connection refused".to_owned()) });
     let (watches, admin, shutdown) = (Watches::new(), Admin::new(), Shutdown::new());
