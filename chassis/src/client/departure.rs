@@ -59,6 +59,11 @@ impl Departure {
         *self.0.stage.borrow() == Stage::Left
     }
 
+    /// Whether the gate was shut when it was asked, or the request was called off.
+    pub fn is_called_off(&self) -> bool {
+        *self.0.stage.borrow() == Stage::CalledOff
+    }
+
     /// Waits until the request leaves; for ever when it is called off.
     pub async fn left(&self) {
         let mut stage = self.0.stage.subscribe();

@@ -10,6 +10,7 @@
 //! | 409 | someone else bound it, or it is another pod of that name: the pod tells which |
 //! | other 4xx | refused; nothing was changed |
 //! | 429, 5xx, no answer | unknown: the pod is looked at before its room is given back |
+//! | no connection | it never left; nothing was changed |
 //!
 //! The client's own retries are off here: after a 504 that was done all the same, the second answer would be a 409 about our own binding.
 
@@ -112,8 +113,9 @@ pub async fn bind(
     };
     let error = match answer {
         Ok(Ok(_status)) => return Bound::Here,
-        // Its gate was shut, or there was nobody to send it to.
-        Ok(Err(_)) if departure.call_off() => return Bound::CalledOff,
+        Ok(Err(_)) if departure.is_called_off() => return Bound::CalledOff,
+        // There was nobody to send it to.
+        Ok(Err(error)) if departure.call_off() => return Bound::Failed(BindError::Failed(words(&error))),
         Ok(Err(Error::Api(status))) if status.code == 404 => return Bound::Gone,
         Ok(Err(Error::Api(status))) if (400..500).contains(&status.code) && !matches!(status.code, 409 | 429) => {
             return Bound::Failed(BindError::Refused(status.message.clone()));

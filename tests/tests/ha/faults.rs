@@ -82,10 +82,19 @@ async fn inject(cluster: &Cluster, replicas: &mut [Replica], fault: Fault, batch
             leader.ended().await;
         }
         Fault::LeaderPaused => {
-            let leader = leader(cluster, replicas).await;
-            leader.signal(Signal::STOP);
-            cluster.leader(|holder| holder != leader.name()).await;
+            let name = {
+                let leader = leader(cluster, replicas).await;
+                leader.signal(Signal::STOP);
+                leader.name().to_owned()
+            };
+            let taken = async || {
+                // The other may still have been ending after an earlier fault.
+                replicas.iter_mut().for_each(Replica::keep);
+                cluster.holder().await.filter(|holder| *holder != name)
+            };
+            cluster.until("another leads", taken).await;
             cluster.create(&format!("{batch}-late"), LATE_PODS, random).await;
+            let leader = named(replicas, &name);
             leader.signal(Signal::CONT);
             let status = leader.ended().await;
             assert_eq!(status.code(), Some(1), "who lost the lease ends with an error, to be started again");
@@ -115,5 +124,9 @@ async fn inject(cluster: &Cluster, replicas: &mut [Replica], fault: Fault, batch
 
 async fn leader<'a>(cluster: &Cluster, replicas: &'a mut [Replica]) -> &'a mut Replica {
     let name = cluster.leader(|_| true).await;
+    named(replicas, &name)
+}
+
+fn named<'a>(replicas: &'a mut [Replica], name: &str) -> &'a mut Replica {
     replicas.iter_mut().find(|replica| replica.name() == name).unwrap_or_else(|| panic!("{name} leads"))
 }
