@@ -88,8 +88,8 @@ async fn inject(cluster: &Cluster, replicas: &mut [Replica], fault: Fault, batch
                 leader.name().to_owned()
             };
             let taken = async || {
-                // The other may still have been ending after an earlier fault.
-                replicas.iter_mut().for_each(Replica::keep);
+                // The other may still have been ending after an earlier fault. This one is left as it is: it must end by itself.
+                replicas.iter_mut().filter(|replica| replica.name() != name).for_each(Replica::keep);
                 cluster.holder().await.filter(|holder| *holder != name)
             };
             cluster.until("another leads", taken).await;
