@@ -2,4 +2,5 @@
 
 pub mod control_plane;
 pub mod fault_proxy;
+pub mod load;
 pub mod wan;
