@@ -1,0 +1,118 @@
+//! What a server answered, brought into a form that two servers can share: what differs by nature gets a name, structure stays.
+
+use regex::Regex;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// Status, the headers that clients act on, and the body; text that is not JSON is a string.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub code: u16,
+    pub media_type: String,
+    pub warnings: Vec<String>,
+    pub retry_after: Option<String>,
+    pub body: Value,
+}
+
+impl Answer {
+    /// One value to compare, without what only this server can know.
+    pub fn shared(&self, variables: &BTreeMap<String, String>, apart: impl Iterator<Item = String>) -> Value {
+        let mut body = self.body.clone();
+        for pointer in apart {
+            remove(&mut body, &pointer);
+        }
+        normalise(&mut body, "", variables);
+        let mut warnings = json!(self.warnings);
+        normalise(&mut warnings, "", variables);
+        json!({ "code": self.code, "contentType": self.media_type, "warnings": warnings, "retryAfter": self.retry_after, "body": body })
+    }
+}
+
+/// `/a/*/b` leaves `b` out of every item of `a`.
+fn remove(value: &mut Value, pointer: &str) {
+    let Some(rest) = pointer.strip_prefix('/') else { return };
+    let (key, rest) = rest.split_once('/').map_or((rest, None), |(key, rest)| (key, Some(format!("/{rest}"))));
+    let key = key.replace("~1", "/").replace("~0", "~");
+    match (value, rest) {
+        (Value::Object(fields), None) => drop(fields.shift_remove(&key)),
+        (Value::Array(items), Some(rest)) if key == "*" => items.iter_mut().for_each(|item| remove(item, &rest)),
+        (Value::Object(fields), Some(rest)) if key == "*" => fields.values_mut().for_each(|field| remove(field, &rest)),
+        (Value::Object(fields), Some(rest)) => drop(fields.get_mut(&key).map(|field| remove(field, &rest))),
+        (Value::Array(items), Some(rest)) => {
+            drop(key.parse().ok().and_then(|index: usize| items.get_mut(index)).map(|item| remove(item, &rest)))
+        }
+        _ => {}
+    }
+}
+
+/// Replaces what differs between any two servers: versions, ids, times, addresses given out, credentials.
+fn normalise(value: &mut Value, key: &str, variables: &BTreeMap<String, String>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| normalise(item, key, variables)),
+        Value::Object(fields) => {
+            generated_name(fields);
+            fields.iter_mut().for_each(|(key, field)| normalise(field, key, variables));
+        }
+        Value::String(text) => *text = named(text, key, variables),
+        Value::Number(_) if matches!(key, "nodePort" | "healthCheckNodePort") => *value = "<port>".into(),
+        _ => {}
+    }
+}
+
+/// A name that the server made up from `generateName`.
+fn generated_name(object: &mut serde_json::Map<String, Value>) {
+    let (Some(Value::String(prefix)), Some(Value::String(name))) = (object.get("generateName"), object.get("name")) else { return };
+    if name.strip_prefix(prefix.as_str()).is_some_and(|suffix| suffix.len() == 5) {
+        let name = format!("{prefix}<generated>");
+        object.insert("name".to_owned(), name.into());
+    }
+}
+
+static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    let pattern = |pattern: &str| Regex::new(pattern).unwrap();
+    vec![
+        (pattern(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<uid>"),
+        (pattern(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"), "<micro time>"),
+        (pattern(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "<time>"),
+        (pattern(r"127\.0\.0\.1:\d+"), "<server>"),
+        (pattern(r"\b10\.96\.\d+\.\d+\b"), "<service ip>"),
+        (pattern(r"current: \d+"), "current: <version>"),
+        (pattern(r"^(\d+[smhd])+$"), "<age>"),
+        (pattern(r"^ey[\w-]+\.[\w-]+\.[\w-]+$"), "<token>"),
+    ]
+});
+
+fn named(text: &str, key: &str, variables: &BTreeMap<String, String>) -> String {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match key {
+        "resourceVersion" | "metadata.resourceVersion" if digits && text != "0" => return "<version>".to_owned(),
+        "continue" if !text.is_empty() => return "<continue>".to_owned(),
+        _ => {}
+    }
+    let mut text = text.to_owned();
+    for (name, value) in variables.iter().filter(|(name, value)| value.len() > 4 && !matches!(name.as_str(), "ns" | "case")) {
+        if value.bytes().any(|byte| !byte.is_ascii_digit()) {
+            text = text.replace(value, &format!("<{name}>"));
+        }
+    }
+    PATTERNS.iter().fold(text, |text, (pattern, name)| pattern.replace_all(&text, *name).into_owned())
+}
+
+#[test]
+fn what_only_one_server_knows_gets_a_name() {
+    let check = |given: Value, expected: Value| {
+        let answer = Answer { code: 200, media_type: "a".to_owned(), warnings: vec![], retry_after: None, body: given };
+        let variables = BTreeMap::from([("token".to_owned(), "secret-1".to_owned())]);
+        assert_eq!(answer.shared(&variables, std::iter::once("/list/*/own".to_owned()))["body"], expected);
+    };
+    check(json!({"resourceVersion": "123"}), json!({"resourceVersion": "<version>"}));
+    check(json!({"resourceVersion": "0"}), json!({"resourceVersion": "0"}));
+    check(json!({"at": "2026-01-02T03:04:05Z"}), json!({"at": "<time>"}));
+    check(json!({"at": "2026-01-02T03:04:05.000001Z"}), json!({"at": "<micro time>"}));
+    check(json!({"generateName": "a-", "name": "a-x1y2z"}), json!({"generateName": "a-", "name": "a-<generated>"}));
+    check(json!({"generateName": "a-", "name": "a-xy"}), json!({"generateName": "a-", "name": "a-xy"}));
+    check(json!({"message": "the token secret-1 is"}), json!({"message": "the token <token> is"}));
+    check(json!({"list": [{"own": 1, "all": 2}]}), json!({"list": [{"all": 2}]}));
+    check(json!({"absent": null}), json!({"absent": null}));
+}
