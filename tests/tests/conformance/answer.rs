@@ -1,4 +1,5 @@
-//! What a server answered, brought into a form that two servers can share: what differs by nature gets a name, structure stays.
+//! What a server answered, brought into a form that two servers can share: what differs by nature gets a name, structure stays. Only the descriptions
+//! of a table's columns are left out.
 
 use regex::Regex;
 use serde_json::{Value, json};
@@ -34,16 +35,20 @@ fn remove(value: &mut Value, pointer: &str) {
     let Some(rest) = pointer.strip_prefix('/') else { return };
     let (key, rest) = rest.split_once('/').map_or((rest, None), |(key, rest)| (key, Some(format!("/{rest}"))));
     let key = key.replace("~1", "/").replace("~0", "~");
-    match (value, rest) {
-        (Value::Object(fields), None) => drop(fields.shift_remove(&key)),
-        (Value::Array(items), Some(rest)) if key == "*" => items.iter_mut().for_each(|item| remove(item, &rest)),
-        (Value::Object(fields), Some(rest)) if key == "*" => fields.values_mut().for_each(|field| remove(field, &rest)),
-        (Value::Object(fields), Some(rest)) => drop(fields.get_mut(&key).map(|field| remove(field, &rest))),
-        (Value::Array(items), Some(rest)) => {
-            drop(key.parse().ok().and_then(|index: usize| items.get_mut(index)).map(|item| remove(item, &rest)))
+    let Some(rest) = rest else {
+        if let Value::Object(fields) = value {
+            fields.shift_remove(&key);
         }
-        _ => {}
-    }
+        return;
+    };
+    let within: Vec<&mut Value> = match value {
+        Value::Array(items) if key == "*" => items.iter_mut().collect(),
+        Value::Array(items) => key.parse().ok().and_then(|index: usize| items.get_mut(index)).into_iter().collect(),
+        Value::Object(fields) if key == "*" => fields.values_mut().collect(),
+        Value::Object(fields) => fields.get_mut(&key).into_iter().collect(),
+        _ => Vec::new(),
+    };
+    within.into_iter().for_each(|value| remove(value, &rest));
 }
 
 /// Replaces what differs between any two servers: versions, ids, times, addresses given out, credentials.
@@ -52,7 +57,14 @@ fn normalise(value: &mut Value, key: &str, variables: &BTreeMap<String, String>)
         Value::Array(items) => items.iter_mut().for_each(|item| normalise(item, key, variables)),
         Value::Object(fields) => {
             generated_name(fields);
-            fields.iter_mut().for_each(|(key, field)| normalise(field, key, variables));
+            if key == "columnDefinitions" {
+                fields.shift_remove("description"); // the reference documentation's text
+            }
+            let named_fields = std::mem::take(fields).into_iter().map(|(key, mut field)| {
+                normalise(&mut field, &key, variables);
+                (PATTERNS[0].0.replace_all(&key, PATTERNS[0].1).into_owned(), field)
+            });
+            *fields = named_fields.collect();
         }
         Value::String(text) => *text = named(text, key, variables),
         Value::Number(_) if matches!(key, "nodePort" | "healthCheckNodePort") => *value = "<port>".into(),
@@ -78,6 +90,8 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (pattern(r"127\.0\.0\.1:\d+"), "<server>"),
         (pattern(r"\b10\.96\.\d+\.\d+\b"), "<service ip>"),
         (pattern(r"current: \d+"), "current: <version>"),
+        (pattern(r"in record \(\d+\)"), "in record (<version>)"),
+        (pattern(r#"\\"resourceVersion\\":\\"\d+\\""#), "<version>"),
         (pattern(r"^(\d+[smhd])+$"), "<age>"),
         (pattern(r"^ey[\w-]+\.[\w-]+\.[\w-]+$"), "<token>"),
     ]
@@ -114,5 +128,7 @@ fn what_only_one_server_knows_gets_a_name() {
     check(json!({"generateName": "a-", "name": "a-xy"}), json!({"generateName": "a-", "name": "a-xy"}));
     check(json!({"message": "the token secret-1 is"}), json!({"message": "the token <token> is"}));
     check(json!({"list": [{"own": 1, "all": 2}]}), json!({"list": [{"all": 2}]}));
+    check(json!({"k:{\"uid\":\"01234567-89ab-cdef-0123-456789abcdef\"}": {}}), json!({"k:{\"uid\":\"<uid>\"}": {}}));
+    check(json!({"columnDefinitions": [{"name": "Name", "description": "long"}]}), json!({"columnDefinitions": [{"name": "Name"}]}));
     check(json!({"absent": null}), json!({"absent": null}));
 }

@@ -2,34 +2,35 @@
 //! (versions, ids, times) has a name. Left out, saying so, where the real one's programs are not built.
 //!
 //! What has to be covered is in `seen.txt`, the requests that programs, suites and people sent to a real server, read from its audit log (see
-//! `coverage`); differences that are accepted are in `accepted.txt`, with their reasons. `EDGE_CONFORMANCE_ONLY=part of a name` runs a few cases.
+//! `coverage`); differences that are accepted are in `accepted.txt`, with their reasons; faults that are not mended yet are in `open.txt`. `EDGE_CONFORMANCE_ONLY=part of a name` runs a few cases.
 
 #![allow(clippy::unwrap_used)]
 
 mod answer;
 mod backend;
 mod case;
+mod coverage;
 mod diff;
 
 use backend::Backend;
 use case::{Case, Until};
-use edge_tests::control_plane::{ControlPlane, Error, Kubelets, Options};
+use edge_tests::control_plane::{Component, ControlPlane, Error, Kubelets, Options};
 use futures::future::join_all;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many differences may be accepted.
 const ACCEPTED_LIMIT: usize = 10;
 
 #[tokio::test]
 async fn both_servers_answer_alike() {
-    // Those controllers that the embedded server has too; the others would act on what the cases make.
     let options = Options { nodes: 0, kubelets: Kubelets::None, controllers: true, ..Options::default() };
     let plane = match ControlPlane::start(options).await {
         Ok(plane) => plane,
         Err(Error::Unavailable { why }) => return println!("SKIPPED both_servers_answer_alike: {why}"),
         Err(error) => panic!("no control plane: {error}"),
     };
+    keep_house_only(&plane).await;
     let (real, embedded) = (Backend::real(plane).await, Backend::embedded().await);
     let only = std::env::var("EDGE_CONFORMANCE_ONLY").unwrap_or_default();
     let cases: Vec<Case> = case::all().into_iter().filter(|case| case.name.contains(&only)).collect();
@@ -37,14 +38,21 @@ async fn both_servers_answer_alike() {
     for backend in [&real, &embedded] {
         prepare(backend, &cases).await;
     }
-    let mut differing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut differing = Differing::new();
     for case in &cases {
-        let lines = run(case, &real, &embedded).await;
-        if !lines.is_empty() {
-            differing.insert(&case.name, lines);
-        }
+        run(case, &real, &embedded, &mut differing).await;
     }
     judge(&cases, &differing, only.is_empty());
+}
+
+/// Leaves those controllers running that the embedded server has too; the others would act on what the cases make.
+async fn keep_house_only(plane: &ControlPlane) {
+    let controllers = "serviceaccount-controller,root-ca-certificate-publisher-controller,namespace-controller,garbage-collector-controller,\
+        disruption-controller";
+    let script = plane.folder().join("run/kube-controller-manager");
+    let text = std::fs::read_to_string(&script).unwrap();
+    std::fs::write(&script, format!("{} --controllers={controllers}\n", text.trim_end())).unwrap();
+    plane.restart(Component::ControllerManager).await.unwrap();
 }
 
 /// Installs the custom resources and makes the namespaces of the cases.
@@ -77,52 +85,84 @@ async fn setup(backend: &Backend, request: &str, body: Option<Value>, until: Opt
     (answer.code, answer.body)
 }
 
-/// The lines in which the servers differ; after a step that one of them could not answer the case ends.
-async fn run(case: &Case, real: &Backend, embedded: &Backend) -> Vec<String> {
-    let mut lines = Vec::new();
+/// Where answers differ, by case and number of the request, from 1.
+type Differing = BTreeMap<(String, usize), Vec<String>>;
+
+/// Sends a case to both; after a request that one of them could not answer the case ends, and its other requests count as differing.
+async fn run(case: &Case, real: &Backend, embedded: &Backend, differing: &mut Differing) {
     let own = || BTreeMap::from(["ns", "case"].map(|name| (name.to_owned(), case.name.clone())));
     let (mut of_real, mut of_embedded) = (own(), own());
     for (index, step) in case.steps.iter().enumerate() {
-        let place = format!("step {} {}", index + 1, step.request);
+        let place = (case.name.clone(), index + 1);
         let answers = (real.answer(step, &mut of_real).await, embedded.answer(step, &mut of_embedded).await);
         let (answer, other) = match answers {
             (Ok(answer), Ok(other)) => (answer, other),
             (answer, other) => {
-                for (who, answer) in [("real", answer), ("embedded", other)] {
-                    lines.extend(answer.err().map(|error| format!("{place}: {who}: {error}")));
-                }
-                return lines;
+                let errors = [("real", answer), ("embedded", other)]
+                    .into_iter()
+                    .filter_map(|(who, answer)| Some(format!("{who}: {}", answer.err()?)));
+                differing.insert(place, std::iter::once(step.request.clone()).chain(errors).collect());
+                let unsent = (index + 1..case.steps.len()).map(|index| ((case.name.clone(), index + 1), vec!["not sent".to_owned()]));
+                differing.extend(unsent);
+                return;
             }
         };
         if std::env::var_os("EDGE_CONFORMANCE_SHOW").is_some() {
-            println!("{}: {place}\n  {} {}", case.name, answer.code, answer.body);
+            println!("{place:?} {}\n  {} {}", step.request, answer.code, answer.body);
         }
         let shared = answer.shared(&of_real, step.apart.keys().cloned());
         let other = other.shared(&of_embedded, step.apart.keys().cloned());
         let found = diff::differences(&shared, &other, step.part.is_some());
-        lines.extend(found.into_iter().map(|line| format!("{place}: {line}")));
+        if !found.is_empty() {
+            differing.insert(place, std::iter::once(step.request.clone()).chain(found).collect());
+        }
     }
-    lines
 }
 
-/// Differing cases by name with the reason: lines `name: reason`, comments after `#`.
+/// Lines `name: text` of a file of this folder, comments after `#`.
+fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// Cases that may differ for good, by name with the reason.
 fn accepted() -> BTreeMap<&'static str, &'static str> {
-    let lines = include_str!("accepted.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.split_once(": ").unwrap_or_else(|| panic!("accepted.txt: {line:?} is not \"case: reason\""))).collect()
+    lines(include_str!("accepted.txt"))
+        .map(|line| line.split_once(": ").unwrap_or_else(|| panic!("accepted.txt: {line:?} is not \"case: reason\"")))
+        .collect()
 }
 
-fn judge(cases: &[Case], differing: &BTreeMap<&str, Vec<String>>, whole: bool) {
+const OPEN: &str = "# Requests whose answers still differ, `case step`: each is a fault of the embedded server that is not mended yet. The suite fails where another\n# one differs, and where one of these no longer does. EDGE_CONFORMANCE_OPEN=write writes the list anew.\n";
+
+/// Fails where answers differ that are neither accepted nor known, and where what is known or accepted is no longer so.
+fn judge(cases: &[Case], differing: &Differing, whole: bool) {
     let accepted = accepted();
-    let steps: usize = cases.iter().map(|case| case.steps.len()).sum();
-    for (name, lines) in differing {
-        let reason = accepted.get(name).map(|reason| format!(" (accepted: {reason})")).unwrap_or_default();
-        println!("DIFFERS {name}{reason}");
-        lines.iter().for_each(|line| println!("    {line}"));
-    }
-    println!("{} cases with {steps} requests, {} differ, of which {} may", cases.len(), differing.len(), accepted.len());
-    let unexpected: Vec<_> = differing.keys().filter(|name| !accepted.contains_key(*name)).collect();
-    assert!(unexpected.is_empty(), "the servers differ: {unexpected:?}");
     assert!(accepted.len() <= ACCEPTED_LIMIT, "{} differences are accepted, {ACCEPTED_LIMIT} may be", accepted.len());
-    let mended: Vec<_> = accepted.keys().filter(|name| whole && !differing.contains_key(*name)).collect();
-    assert!(mended.is_empty(), "accepted.txt: these no longer differ: {mended:?}");
+    for ((name, step), found) in differing {
+        let reason = accepted.get(name.as_str()).map(|reason| format!(" (accepted: {reason})")).unwrap_or_default();
+        println!("DIFFERS {name} {step}{reason}");
+        found.iter().for_each(|line| println!("    {line}"));
+    }
+    let differs: BTreeSet<String> =
+        differing.keys().filter(|(name, _)| !accepted.contains_key(name.as_str())).map(|(name, step)| format!("{name} {step}")).collect();
+    if std::env::var("EDGE_CONFORMANCE_OPEN").as_deref() == Ok("write") {
+        assert!(whole, "EDGE_CONFORMANCE_ONLY leaves cases out");
+        let text = differs.iter().fold(OPEN.to_owned(), |text, line| text + line + "\n");
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/open.txt"), text).unwrap();
+        return;
+    }
+    let open: BTreeSet<String> = lines(include_str!("open.txt")).map(str::to_owned).collect();
+    let requests: usize = cases.iter().map(|case| case.steps.len()).sum();
+    println!(
+        "{} cases, {requests} requests: {} answers agree, {} are known to differ, {} cases are accepted",
+        cases.len(),
+        requests - differing.len(),
+        open.len(),
+        accepted.len()
+    );
+    let unexpected: Vec<_> = differs.difference(&open).collect();
+    assert!(unexpected.is_empty(), "the servers' answers differ: {unexpected:?}");
+    let mended: Vec<_> = open.difference(&differs).collect();
+    assert!(!whole || mended.is_empty(), "open.txt: these no longer differ: {mended:?}");
+    let idle: Vec<_> = accepted.keys().filter(|name| !differing.keys().any(|(case, _)| case == *name)).collect();
+    assert!(!whole || idle.is_empty(), "accepted.txt: these no longer differ: {idle:?}");
 }
