@@ -110,7 +110,7 @@ fn every_request_that_was_seen_has_a_case() {
     assert!(!seen.is_empty(), "seen.txt is empty");
     let covered: BTreeSet<String> = case::all().iter().flat_map(|case| &case.steps).map(of_step).collect();
     let open: Vec<&str> = seen.iter().copied().filter(|kind| !is_covered(kind, &covered)).collect();
-    println!("covered {} of {} kinds of requests", seen.len() - open.len(), seen.len());
+    println!("FIGURE covered {} of {} kinds of requests", seen.len() - open.len(), seen.len());
     assert!(open.is_empty(), "no case sends these:\n{}", open.join("\n"));
 }
 

@@ -153,7 +153,7 @@ fn judge(cases: &[Case], differing: &Differing, whole: bool) {
     let open: BTreeSet<String> = lines(include_str!("open.txt")).map(str::to_owned).collect();
     let requests: usize = cases.iter().map(|case| case.steps.len()).sum();
     println!(
-        "{} cases, {requests} requests: {} answers agree, {} are known to differ, {} cases are accepted",
+        "FIGURE {} cases, {requests} requests: {} answers agree, {} are known to differ, {} cases are accepted",
         cases.len(),
         requests - differing.len(),
         open.len(),
