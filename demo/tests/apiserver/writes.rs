@@ -41,6 +41,19 @@ async fn names_are_unique_generated_and_checked() {
 }
 
 #[tokio::test]
+async fn a_dual_stack_node_has_two_addresses_of_one_type() {
+    let cluster = Cluster::start().await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let node = serde_json::from_value(json!({ "metadata": { "name": "edge-1" } })).unwrap();
+    nodes.create(&PostParams::default(), &node).await.unwrap();
+    let addresses = ["10.0.0.1", "fd00::1"].map(|address| json!({ "type": "InternalIP", "address": address }));
+    let status = Patch::Merge(json!({ "status": { "addresses": addresses } }));
+    let patched = nodes.patch_status("edge-1", &PatchParams::default(), &status).await.unwrap();
+    assert_eq!(patched.status.unwrap().addresses.unwrap().len(), 2);
+    cluster.server.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_update_of_an_old_version_conflicts() {
     let cluster = Cluster::start().await;
     let maps = cluster.config_maps();

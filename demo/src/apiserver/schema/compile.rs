@@ -78,8 +78,9 @@ fn schema(source: &Value, lenient: bool) -> Result<Schema, String> {
         preserve_unknown: flag("x-kubernetes-preserve-unknown-fields") || kind == Kind::Any || open,
         embedded: flag("x-kubernetes-embedded-resource"),
         limits: if lenient { Limits::default() } else { limits(source)? },
-        list_keys: strings("x-kubernetes-list-map-keys"),
-        is_set: text("x-kubernetes-list-type") == Some("set"),
+        // Of built-in types these say how to merge alone: a dual-stack node has two addresses of one type.
+        list_keys: if lenient { Vec::new() } else { strings("x-kubernetes-list-map-keys") },
+        is_set: !lenient && text("x-kubernetes-list-type") == Some("set"),
         all_of: many("allOf")?,
         any_of: if int_or_string { Vec::new() } else { many("anyOf")? },
         one_of: many("oneOf")?,
