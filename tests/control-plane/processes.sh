@@ -3,13 +3,18 @@
 # DIR/run/NAME is the script that starts NAME; DIR/run/NAME.pid holds its process id and the moment of its start, so that a later process with the same
 # id is never taken for it; DIR/run/order names all of them in the order of their start; DIR/logs/NAME.log is what they print.
 
-# born PID: when it started, in ticks since the machine's boot. Fails where there is none; a zombie is none.
+# born PID: when it started, in ticks since the machine's boot. Fails where there is none; a zombie is none, unless other threads of it are still
+# ending: until they have, it holds its ports.
 born() {
-  local stat
+  local stat threads
   stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
   # The second field, the name, may hold anything; the state follows its bracket, the start is the 20th from there.
   read -r -a stat <<<"${stat##*) }"
-  [ "${stat[0]}" != Z ] && [ "${stat[0]}" != X ] && echo "${stat[19]}"
+  if [ "${stat[0]}" = Z ] || [ "${stat[0]}" = X ]; then
+    threads=(/proc/"$1"/task/*)
+    [ "${#threads[@]}" -gt 1 ] || return 1
+  fi
+  echo "${stat[19]}"
 }
 
 # alive DIR NAME
