@@ -131,7 +131,7 @@ fn accepted() -> BTreeMap<&'static str, &'static str> {
         .collect()
 }
 
-const OPEN: &str = "# Requests whose answers still differ, `case step`: each is a fault of the embedded server that is not mended yet. The suite fails where another\n# one differs, and where one of these no longer does. EDGE_CONFORMANCE_OPEN=write writes the list anew.\n";
+const OPEN: &str = "# Requests whose answers still differ, `case step`: each is a fault of the embedded server that is not mended yet. The suite fails where another\n# one differs, and tells which of these no longer does. EDGE_CONFORMANCE_OPEN=write writes the list anew.\n";
 
 /// Fails where answers differ that are neither accepted nor known, and where what is known or accepted is no longer so.
 fn judge(cases: &[Case], differing: &Differing, whole: bool) {
