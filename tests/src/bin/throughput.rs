@@ -8,6 +8,7 @@ use api::labels::{SCHEDULER, SCHEDULER_NAME};
 use clap::Parser;
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options, client, root};
 use edge_tests::load::{self, World};
+use futures::channel::mpsc;
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod};
 use k8s_openapi::api::events::v1::Event;
@@ -25,8 +26,8 @@ use std::time::{Duration, Instant};
 
 /// Calls a second that each of them may make.
 const QPS: u32 = 5_000;
-/// Calls under way at once of the floor.
-const FLOOR_PARALLEL: usize = 32;
+/// Bindings under way at once of the floor, and events; more than any scheduler here has.
+const FLOOR_PARALLEL: usize = 128;
 const RUN_LIMIT: Duration = Duration::from_secs(300);
 const EVENTS_LIMIT: Duration = Duration::from_secs(60);
 
@@ -264,38 +265,46 @@ async fn floor(kubeconfig: &Path, with_events: bool) -> Result<()> {
     let pods: Api<Pod> = Api::default_namespaced(client.clone());
     let events: Api<Event> = Api::default_namespaced(client);
     let waiting = pods.list(&ListParams::default().fields("spec.schedulerName=floor,spec.nodeName=")).await?.items;
-    let bind = async |pod: Pod, node: &str| -> Result<()> {
-        let target = ObjectReference { kind: Some("Node".into()), name: Some(node.to_owned()), ..ObjectReference::default() };
+    let (bound, told) = mpsc::unbounded();
+    let bind = async |(pod, node): (Pod, String)| -> Result<()> {
+        let target = ObjectReference { kind: Some("Node".into()), name: Some(node.clone()), ..ObjectReference::default() };
         let metadata = ObjectMeta { name: Some(pod.name_any()), uid: pod.uid(), ..ObjectMeta::default() };
         let body = Binding { metadata, target };
         let _: serde_json::Value = pods.create_subresource("binding", &pod.name_any(), &PostParams::default(), &body).await?;
+        Ok(bound.unbounded_send((pod, node))?)
+    };
+    let tell = async |(pod, node): (Pod, String)| -> Result<()> {
         if with_events {
-            let regarding = ObjectReference {
-                kind: Some("Pod".into()),
-                name: Some(pod.name_any()),
-                namespace: pod.namespace(),
-                uid: pod.uid(),
-                api_version: Some("v1".into()),
-                ..ObjectReference::default()
-            };
-            let event = Event {
-                metadata: ObjectMeta { name: Some(format!("{}.floor", pod.name_any())), ..ObjectMeta::default() },
-                event_time: Some(MicroTime(k8s_openapi::jiff::Timestamp::now())),
-                type_: Some("Normal".into()),
-                reason: Some("Scheduled".into()),
-                action: Some("Binding".into()),
-                note: Some(format!("Successfully assigned default/{} to {node}", pod.name_any())),
-                regarding: Some(regarding),
-                reporting_controller: Some("floor".into()),
-                reporting_instance: Some("floor".into()),
-                ..Event::default()
-            };
-            events.create(&PostParams::default(), &event).await?;
+            events.create(&PostParams::default(), &scheduled(&pod, &node)).await?;
         }
         Ok(())
     };
-    let bind = &bind;
-    let calls = waiting.into_iter().zip(nodes.iter().cycle()).map(|(pod, node)| bind(pod, node));
-    futures::stream::iter(calls).buffer_unordered(FLOOR_PARALLEL).try_collect::<()>().await?;
-    std::future::pending().await
+    let calls = futures::stream::iter(waiting.into_iter().zip(nodes.into_iter().cycle()).map(anyhow::Ok));
+    // As schedulers do: an event follows its binding and holds up none. The channel stays open, and this goes on until it is ended.
+    let bindings = calls.try_for_each_concurrent(FLOOR_PARALLEL, bind);
+    let events = told.map(anyhow::Ok).try_for_each_concurrent(FLOOR_PARALLEL, tell);
+    futures::try_join!(bindings, events).map(drop)
+}
+
+fn scheduled(pod: &Pod, node: &str) -> Event {
+    let regarding = ObjectReference {
+        kind: Some("Pod".into()),
+        name: Some(pod.name_any()),
+        namespace: pod.namespace(),
+        uid: pod.uid(),
+        api_version: Some("v1".into()),
+        ..ObjectReference::default()
+    };
+    Event {
+        metadata: ObjectMeta { name: Some(format!("{}.floor", pod.name_any())), ..ObjectMeta::default() },
+        event_time: Some(MicroTime(k8s_openapi::jiff::Timestamp::now())),
+        type_: Some("Normal".into()),
+        reason: Some("Scheduled".into()),
+        action: Some("Binding".into()),
+        note: Some(format!("Successfully assigned default/{} to {node}", pod.name_any())),
+        regarding: Some(regarding),
+        reporting_controller: Some("floor".into()),
+        reporting_instance: Some("floor".into()),
+        ..Event::default()
+    }
 }
