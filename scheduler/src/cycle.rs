@@ -115,10 +115,9 @@ impl Cycle {
         let decision = Arc::new(decision);
         let now = now();
         let Some(node) = decision.placed().map(str::to_owned) else {
-            let wakes = decision.clone();
             {
                 let mut state = self.shared.lock();
-                state.queue.fail(pod, Box::new(move |event| wakes.wakes(event)), now);
+                state.queue.fail(pod, Box::new(decision.wake.clone()), now);
                 state.decisions.keep(decision.clone(), now);
             }
             self.metrics.attempted(Attempt::Unschedulable);

@@ -3,9 +3,10 @@
 //! One lock guards all of it, and nothing awaits or does I/O under it: every change is an event in memory that takes microseconds.
 
 use crate::explain::Decisions;
-use crate::queue::{Event, Queue, Settings};
+use crate::queue::{Event, Queue, Settings, Wake};
 use k8s_openapi::api::core::v1::PodCondition;
 use placement::cluster::{Changes, Cluster, ClusterEvent, Pod, PodKey};
+use placement::plan::{Topic, Topics, WakeOn};
 use placement::units::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,20 @@ impl Event for ClusterEvent {
             ClusterEvent::RttChanged { .. } => "RttChange",
             ClusterEvent::TopologyWarm => "TopologyWarm",
         }
+    }
+
+    fn topics(&self) -> Topics {
+        self.topics()
+    }
+}
+
+impl Wake<ClusterEvent> for WakeOn {
+    fn topics(&self) -> Vec<Topic> {
+        self.topics()
+    }
+
+    fn wakes(&self, event: &ClusterEvent) -> bool {
+        self.wakes(event)
     }
 }
 

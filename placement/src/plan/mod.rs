@@ -20,4 +20,4 @@ pub use decision::{Decision, NodeVerdict, Outcome, ScoreLine, Verdict};
 pub use group::GroupDecision;
 pub use planner::Planner;
 pub use reason::{Hold, Reason, VerdictCode};
-pub use wake::{RttWait, WakeOn};
+pub use wake::{RttWait, Topic, Topics, WakeOn};

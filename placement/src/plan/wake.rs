@@ -1,11 +1,88 @@
 //! Which events may help a pod that was rejected.
 
 use super::{Hold, Reason};
-use crate::cluster::{ClusterEvent, PodKey, Workload};
+use crate::cluster::{ClusterEvent, PodKey, Workload, mix, name_hash};
 use crate::constraint::{DelayBound, Reference, Statistic};
 use crate::topology::PairStat;
 use crate::units::{Micros, Span};
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
+
+/// What an event is about and a waiting pod listens to, as a hash: a queue files pods under the topics of their [`WakeOn`] and asks
+/// [`WakeOn::wakes`] only of those that an event's topics lead to. Two topics of one hash cost a question, no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topic(u64);
+
+/// Topics of one event.
+pub type Topics = SmallVec<[Topic; 3]>;
+
+impl Topic {
+    /// `class` tells kinds of topic apart, `name` those of one kind.
+    pub fn new(class: u64, name: &str) -> Topic {
+        Topic(mix(class.wrapping_add(name_hash(name))))
+    }
+
+    fn node_added() -> Topic {
+        Topic(0)
+    }
+
+    fn node_updated() -> Topic {
+        Topic(1)
+    }
+
+    fn node_deleted() -> Topic {
+        Topic(2)
+    }
+
+    fn room() -> Topic {
+        Topic(3)
+    }
+
+    fn warm() -> Topic {
+        Topic(4)
+    }
+
+    /// Any pair's RTT.
+    fn any_rtt() -> Topic {
+        Topic(5)
+    }
+
+    /// RTTs of one node.
+    fn rtt(node: &str) -> Topic {
+        Topic::new(6, node)
+    }
+
+    /// A node, workload or pod of this name, in whatever namespace.
+    fn name(name: &str) -> Topic {
+        Topic::new(7, name)
+    }
+}
+
+impl ClusterEvent {
+    /// Under which topics a pod that this event may help has been filed.
+    pub fn topics(&self) -> Topics {
+        let of_pod = |pod: &PodKey, owner: &Option<Workload>| {
+            let owner = owner.iter().map(|owner| Topic::name(&owner.name));
+            std::iter::once(Topic::name(&pod.name)).chain(owner).collect::<Topics>()
+        };
+        match self {
+            ClusterEvent::NodeAdded { node } => smallvec![Topic::node_added(), Topic::name(node)],
+            ClusterEvent::NodeUpdated { .. } => smallvec![Topic::node_updated()],
+            ClusterEvent::NodeDeleted { .. } => smallvec![Topic::node_deleted()],
+            ClusterEvent::PodAdded { pod, owner }
+            | ClusterEvent::PodUpdated { pod, owner }
+            | ClusterEvent::PodPlaced { pod, owner, .. }
+            | ClusterEvent::PodGone { pod, owner } => of_pod(pod, owner),
+            ClusterEvent::PodReleased { pod, owner, .. } => {
+                let mut topics = of_pod(pod, owner);
+                topics.push(Topic::room());
+                topics
+            }
+            ClusterEvent::RttChanged { a, b, .. } => smallvec![Topic::any_rtt(), Topic::rtt(a), Topic::rtt(b)],
+            ClusterEvent::TopologyWarm => smallvec![Topic::warm()],
+        }
+    }
+}
 
 /// A bound whose crossing would help.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -92,7 +169,31 @@ impl WakeOn {
         self.references.dedup();
     }
 
+    /// Every topic that an event which wakes the pod can have; few, whatever the cluster's size.
+    pub fn topics(&self) -> Vec<Topic> {
+        let classes = [
+            (self.node_added, Topic::node_added()),
+            (self.labels || self.taints || self.allocatable, Topic::node_updated()),
+            (self.node_deleted, Topic::node_deleted()),
+            (self.room, Topic::room()),
+            (self.warm, Topic::warm()),
+        ];
+        let classes = classes.into_iter().filter(|(listens, _)| *listens).map(|(_, topic)| topic);
+        let names = self.references.iter().map(String::as_str).chain([self.pod.name.as_str()]).map(Topic::name);
+        let rtts = self.rtts.iter().map(|wait| wait.node.as_deref().map_or_else(Topic::any_rtt, Topic::rtt));
+        let mut topics: Vec<Topic> = classes.chain(names).chain(rtts).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+
     pub fn wakes(&self, event: &ClusterEvent) -> bool {
+        let wakes = self.is_woken_by(event);
+        debug_assert!(!wakes || event.topics().iter().any(|topic| self.topics().contains(topic)), "{self:?} is not filed under {event:?}");
+        wakes
+    }
+
+    fn is_woken_by(&self, event: &ClusterEvent) -> bool {
         let named = |name: &str| self.references.iter().any(|reference| reference == name);
         let refers = |pod: &PodKey, owner: &Option<Workload>| {
             *pod == self.pod

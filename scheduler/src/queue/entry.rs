@@ -1,6 +1,6 @@
 //! One pod in the queue, and where it is.
 
-use super::{Settings, WakeTest};
+use super::{Settings, Wake};
 use placement::cluster::{Pod, PodKey};
 use placement::units::Timestamp;
 use std::cmp::Reverse;
@@ -41,8 +41,8 @@ pub(super) struct Entry<E> {
     pub(super) after_error: bool,
     /// The pod changed while it was being tried, so that the verdict may be out of date.
     pub(super) changed_in_flight: bool,
-    /// `None`: any event wakes the pod.
-    pub(super) wake: Option<WakeTest<E>>,
+    /// Of an unschedulable pod.
+    pub(super) wake: Option<Box<dyn Wake<E>>>,
 }
 
 impl<E> Entry<E> {

@@ -19,6 +19,7 @@ mod in_flight;
 use entry::{ActiveKey, Entry, Place};
 use in_flight::InFlight;
 use placement::cluster::{Pod, PodKey};
+use placement::plan::{Topic, Topics};
 use placement::units::{Span, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,10 +28,18 @@ use std::sync::Arc;
 pub trait Event: Clone {
     /// The `event` label of `scheduler_queue_incoming_pods_total`, such as `NodeAdd`.
     fn label(&self) -> &'static str;
+
+    /// Leads to the pods that it may help.
+    fn topics(&self) -> Topics;
 }
 
-/// Tells whether an event may help a pod that found no node; made from the reasons of its rejection.
-pub type WakeTest<E> = Box<dyn Fn(&E) -> bool + Send + Sync>;
+/// Tells which events may help a pod that found no node; made from the reasons of its rejection.
+pub trait Wake<E>: Send + Sync {
+    /// An event of other topics never helps.
+    fn topics(&self) -> Vec<Topic>;
+
+    fn wakes(&self, event: &E) -> bool;
+}
 
 /// Waiting times; the defaults are kube-scheduler's.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +94,8 @@ pub struct Queue<E> {
     backoff: BTreeSet<(Timestamp, PodKey)>,
     /// By the time of the last attempt.
     unschedulable: BTreeSet<(Timestamp, PodKey)>,
+    /// Of the unschedulable pods, by topic: most events concern few of them.
+    listening: HashMap<Topic, BTreeSet<(Timestamp, PodKey)>>,
     gated: BTreeSet<PodKey>,
     in_flight: InFlight<E>,
     sequence: u64,
@@ -99,6 +110,7 @@ impl<E: Event> Queue<E> {
             active: BTreeSet::new(),
             backoff: BTreeSet::new(),
             unschedulable: BTreeSet::new(),
+            listening: HashMap::new(),
             gated: BTreeSet::new(),
             in_flight: InFlight::default(),
             sequence: 0,
@@ -165,14 +177,13 @@ impl<E: Event> Queue<E> {
         entry.place = Place::InFlight;
         entry.attempts += 1;
         entry.changed_in_flight = false;
-        entry.wake = None;
         self.in_flight.begin(&entry.pod.uid);
         Some(Popped { pod: entry.pod.clone(), attempt: entry.attempts, first_tried: entry.first_tried })
     }
 
     /// No node fits: the pod waits for an event that `wake` accepts. One that came while it was being tried counts.
-    pub fn fail(&mut self, popped: &Pod, wake: WakeTest<E>, now: Timestamp) {
-        let woken_by = self.in_flight.end(&popped.uid).into_iter().find(|event| wake(event)).map(|event| event.label());
+    pub fn fail(&mut self, popped: &Pod, wake: Box<dyn Wake<E>>, now: Timestamp) {
+        let woken_by = self.in_flight.end(&popped.uid).into_iter().find(|event| wake.wakes(event)).map(|event| event.label());
         let Some(entry) = self.returned(popped) else { return };
         entry.last_failed = now;
         entry.after_error = false;
@@ -183,9 +194,14 @@ impl<E: Event> Queue<E> {
         match woken_by {
             Some(label) => self.put_waiting(&popped.key, label, now),
             None => {
+                let topics = wake.topics();
                 entry.wake = Some(wake);
                 entry.place = Place::Unschedulable { since: now };
-                self.unschedulable.insert((now, popped.key.clone()));
+                let filed = (now, popped.key.clone());
+                for topic in topics {
+                    self.listening.entry(topic).or_default().insert(filed.clone());
+                }
+                self.unschedulable.insert(filed);
                 self.count(Lane::Unschedulable, "ScheduleAttemptFailure");
             }
         }
@@ -225,10 +241,13 @@ impl<E: Event> Queue<E> {
     /// Something happened: wakes the pods whose rejection it may lift, and remembers it for those being tried. Returns how many woke.
     pub fn notify(&mut self, event: &E, now: Timestamp) -> usize {
         self.in_flight.record(event);
-        let helped =
-            |(_, key): &&(Timestamp, PodKey)| self.pods.get(key).is_some_and(|entry| entry.wake.as_ref().is_none_or(|wake| wake(event)));
-        let woken: Vec<PodKey> = self.unschedulable.iter().filter(helped).map(|(_, key)| key.clone()).collect();
-        for key in &woken {
+        let helped = |(_, key): &&(Timestamp, PodKey)| {
+            self.pods.get(key).and_then(|entry| entry.wake.as_ref()).is_some_and(|wake| wake.wakes(event))
+        };
+        let topics = event.topics();
+        let listening = topics.iter().filter_map(|topic| self.listening.get(topic)).flatten();
+        let woken: BTreeSet<(Timestamp, PodKey)> = listening.filter(helped).cloned().collect();
+        for (_, key) in &woken {
             self.wake(key, event.label(), now);
         }
         woken.len()
@@ -304,11 +323,21 @@ impl<E: Event> Queue<E> {
 
     /// Takes the pod out of the lane it is in; the entry stays.
     fn lift(&mut self, key: &PodKey) {
-        let Some(entry) = self.pods.get(key) else { return };
+        let Some(entry) = self.pods.get_mut(key) else { return };
         match &entry.place {
             Place::Active(filed) => drop(self.active.remove(filed)),
             Place::Backoff { until } => drop(self.backoff.remove(&(*until, key.clone()))),
-            Place::Unschedulable { since } => drop(self.unschedulable.remove(&(*since, key.clone()))),
+            Place::Unschedulable { since } => {
+                let filed = (*since, key.clone());
+                self.unschedulable.remove(&filed);
+                for topic in entry.wake.take().into_iter().flat_map(|wake| wake.topics()) {
+                    let Some(pods) = self.listening.get_mut(&topic) else { continue };
+                    pods.remove(&filed);
+                    if pods.is_empty() {
+                        self.listening.remove(&topic);
+                    }
+                }
+            }
             Place::Gated => drop(self.gated.remove(key)),
             Place::InFlight => {}
         }

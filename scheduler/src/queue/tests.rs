@@ -1,4 +1,5 @@
 use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Happened {
@@ -12,6 +13,21 @@ impl Event for Happened {
             Happened::NodeAdd => "NodeAdd",
             Happened::Rtt => "RttChange",
         }
+    }
+
+    fn topics(&self) -> Topics {
+        Topics::from_iter([Topic::new(0, self.label())])
+    }
+}
+
+/// Wakes for this event alone.
+impl Wake<Happened> for Happened {
+    fn topics(&self) -> Vec<Topic> {
+        Event::topics(self).into_vec()
+    }
+
+    fn wakes(&self, event: &Happened) -> bool {
+        event == self
     }
 }
 
@@ -31,8 +47,8 @@ fn at(seconds: f64) -> Timestamp {
     Timestamp((seconds * 1000.0) as u64)
 }
 
-fn only(wanted: Happened) -> WakeTest<Happened> {
-    Box::new(move |event| *event == wanted)
+fn only(wanted: Happened) -> Box<dyn Wake<Happened>> {
+    Box::new(wanted)
 }
 
 /// Names popped at `now`, until nothing is left.
@@ -79,9 +95,41 @@ fn an_unschedulable_pod_waits_for_an_event_that_may_help() {
     assert_eq!(lengths(&queue), (0, 0, 1, 0));
     assert_eq!(queue.notify(&Happened::Rtt, at(20.0)), 1);
     assert_eq!(lengths(&queue), (1, 0, 0, 0));
+    assert!(queue.listening.is_empty(), "nobody waits");
     assert_eq!(queue.incoming()[&(Lane::Active, "RttChange")], 1);
     let again = queue.pop(at(20.0)).unwrap();
     assert_eq!((again.attempt, again.first_tried), (2, at(0.0)));
+}
+
+/// Wakes for every event of the topics it names, and counts how often it is asked.
+struct Asked(Happened, Arc<AtomicUsize>);
+
+impl Wake<Happened> for Asked {
+    fn topics(&self) -> Vec<Topic> {
+        Event::topics(&self.0).into_vec()
+    }
+
+    fn wakes(&self, _: &Happened) -> bool {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+}
+
+#[test]
+fn pods_are_asked_only_about_events_of_their_topics() {
+    let mut queue = queue();
+    let asked = Arc::new(AtomicUsize::new(0));
+    for i in 0..10 {
+        queue.apply(pod(&i.to_string(), 0), at(0.0));
+        let popped = queue.pop(at(0.0)).unwrap();
+        let topic = if i == 0 { Happened::Rtt } else { Happened::NodeAdd };
+        queue.fail(&popped.pod, Box::new(Asked(topic, asked.clone())), at(0.0));
+    }
+    queue.notify(&Happened::Rtt, at(1.0));
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    queue.delete(&PodKey::new("default", "0"));
+    queue.notify(&Happened::Rtt, at(1.0));
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "who left is not asked");
 }
 
 #[test]
