@@ -2,9 +2,12 @@
 
 mod affinity;
 mod delay;
+mod label_selector;
 mod node;
 mod pod;
+mod pod_affinity;
 mod requests;
+mod spread;
 mod taint;
 
 pub use node::node;

@@ -2,14 +2,16 @@
 
 use super::affinity::node_affinity;
 use super::delay::delays;
+use super::pod_affinity::pod_affinity;
 use super::requests::requests;
+use super::spread::spread;
 use super::taint::toleration;
 use super::{Unreadable, requests::Requests};
 use crate::labels::POD_TEMPLATE_HASH_LABEL;
 use crate::refusal::refusals;
 use k8s_openapi::api::core::v1;
 use kube::api::ObjectMeta;
-use placement::cluster::{Pod, PodKey, PodPhase, Workload, WorkloadKind};
+use placement::cluster::{Controller, ControllerKind, Pod, PodKey, PodPhase, Workload, WorkloadKind};
 use placement::units::Timestamp;
 
 /// A pod as the model sees it. Nothing is lost silently: what is not supported or can't be read stands in `refusals` or `delay_errors`, with
@@ -22,7 +24,12 @@ pub fn pod(pod: &v1::Pod) -> Pod {
     let mut unreadable = Unreadable::default();
     let Requests { requests, scoring } = requests(pod, &mut unreadable);
     let (delays, delay_errors) = delays(metadata);
-    let node_affinity = node_affinity(spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref()), &mut unreadable);
+    let affinity = spec.affinity.as_ref();
+    let node_affinity = node_affinity(affinity.and_then(|affinity| affinity.node_affinity.as_ref()), &mut unreadable);
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let (pod_affinity, pod_anti_affinity) = pod_affinity(affinity, &namespace, &mut unreadable);
+    let labels = metadata.labels.clone().unwrap_or_default();
+    let spread = spread(spec.topology_spread_constraints.as_ref(), &labels, &mut unreadable);
     let tolerations = spec.tolerations.iter().flatten().enumerate();
     let tolerations = tolerations.filter_map(|(i, t)| toleration(i, t, &mut unreadable)).collect();
     let node_name = spec.node_name.clone().filter(|name| !name.is_empty());
@@ -31,9 +38,9 @@ pub fn pod(pod: &v1::Pod) -> Pod {
         None => [refusals(spec), unreadable.refusals].concat(),
     };
     Pod {
-        key: PodKey::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default()),
+        key: PodKey::new(namespace, metadata.name.clone().unwrap_or_default()),
         uid: metadata.uid.clone().unwrap_or_default(),
-        labels: metadata.labels.clone().unwrap_or_default(),
+        labels,
         scheduler_name: spec.scheduler_name.clone().unwrap_or_default(),
         priority: spec.priority.unwrap_or_default(),
         created: metadata.creation_timestamp.as_ref().map(|time| Timestamp(time.0.as_millisecond().max(0) as u64)).unwrap_or_default(),
@@ -48,10 +55,14 @@ pub fn pod(pod: &v1::Pod) -> Pod {
         terminating: metadata.deletion_timestamp.is_some(),
         scheduling_gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).collect(),
         owner: owner(metadata),
+        controller: controller(metadata),
         requests,
         scoring_requests: scoring,
         node_selector: spec.node_selector.clone().unwrap_or_default(),
         affinity: node_affinity,
+        pod_affinity,
+        pod_anti_affinity,
+        spread,
         tolerations,
         delays,
         delay_errors,
@@ -79,6 +90,18 @@ fn owner(metadata: &ObjectMeta) -> Option<Workload> {
         }
         _ => Some(Workload { kind, name: reference.name.clone() }),
     }
+}
+
+/// The pod's controller as it is, when it is of a kind that pods are spread by.
+fn controller(metadata: &ObjectMeta) -> Option<Controller> {
+    let reference = metadata.owner_references.iter().flatten().find(|reference| reference.controller == Some(true))?;
+    let kind = match (reference.api_version.as_str(), reference.kind.as_str()) {
+        ("v1", "ReplicationController") => ControllerKind::ReplicationController,
+        ("apps/v1", "ReplicaSet") => ControllerKind::ReplicaSet,
+        ("apps/v1", "StatefulSet") => ControllerKind::StatefulSet,
+        _ => return None,
+    };
+    Some(Controller { kind, name: reference.name.clone() })
 }
 
 #[cfg(test)]
@@ -134,6 +157,20 @@ mod tests {
         let mut no_controller = reference("apps/v1", "DaemonSet", "agent");
         no_controller["controller"] = json!(false);
         check_owner(no_controller, json!({}), None);
+    }
+
+    #[test]
+    fn the_controller_keeps_its_kind() {
+        let check = |api: &str, kind: &str, expected: Option<ControllerKind>| {
+            let reference = json!({"apiVersion": api, "kind": kind, "name": "web-7f", "uid": "1", "controller": true});
+            let pod = of(json!({"metadata": {"name": "p", "labels": {"pod-template-hash": "7f"}, "ownerReferences": [reference]}}));
+            assert_eq!(pod.controller, expected.map(|kind| Controller { kind, name: "web-7f".into() }), "{api} {kind}");
+        };
+        check("apps/v1", "ReplicaSet", Some(ControllerKind::ReplicaSet));
+        check("apps/v1", "StatefulSet", Some(ControllerKind::StatefulSet));
+        check("v1", "ReplicationController", Some(ControllerKind::ReplicationController));
+        check("extensions/v1beta1", "ReplicaSet", None);
+        check("batch/v1", "Job", None);
     }
 
     #[test]

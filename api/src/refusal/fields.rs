@@ -327,7 +327,8 @@ mod tests {
             // The reported path counts the elements; inside a container the field keeps its own brackets.
             let (list, rest) = path.split_once("[].").unwrap_or(("", ""));
             let expected = if list.is_empty() { format!("spec.{path}") } else { format!("spec.{list}[0].{rest}") };
-            assert_eq!(fields, [expected], "{path}");
+            // What is below it may be unreadable as well.
+            assert!(fields.first() == Some(&expected) && fields.iter().all(|field| field.starts_with(&expected)), "{path}: {fields:?}");
         }
     }
 

@@ -4,16 +4,19 @@ mod columns;
 mod event;
 mod index;
 mod ix;
+mod label_selector;
 mod live;
 mod node;
 mod observed;
 mod pod;
+mod pod_affinity;
 mod references;
 mod resources;
 mod selector;
 mod settings;
 mod sharded;
 mod snapshot;
+mod spread;
 mod standing;
 mod toleration;
 
@@ -21,13 +24,16 @@ pub use columns::{BASIC, CHUNK, ExtendedColumn, FixedChunk, FixedSlot, LoadChunk
 pub use event::{Changes, ClusterEvent};
 pub use index::{PodEntry, WorkloadEntry, mix, name_hash};
 pub use ix::NodeIx;
+pub use label_selector::LabelSelector;
 pub use live::Cluster;
 pub use node::{Node, Taint, TaintEffect};
-pub use pod::{NodeAffinity, Pod, PodKey, PodPhase, Refusal, Workload, WorkloadKind};
+pub use pod::{Controller, ControllerKind, NodeAffinity, Pod, PodKey, PodPhase, Refusal, Workload, WorkloadKind};
+pub use pod_affinity::{PodAffinity, PodTerm};
 pub use resources::Resources;
 pub use selector::{NodeSelectorTerm, Operator, Requirement};
 pub use settings::{LabelMatch, Price, Settings, Undelayed, Weights};
 pub use snapshot::{Identity, PodView, Snapshot};
+pub use spread::SpreadConstraint;
 pub use standing::AssumeError;
 pub use toleration::{Toleration, TolerationOperator};
 

@@ -1,6 +1,6 @@
 //! A pod as the model sees it.
 
-use super::{Labels, NodeSelectorTerm, Resources, Toleration};
+use super::{Labels, NodeSelectorTerm, PodAffinity, Resources, SpreadConstraint, Toleration};
 use crate::constraint::{DelayBound, DelayError};
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,21 @@ pub enum WorkloadKind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Workload {
     pub kind: WorkloadKind,
+    pub name: String,
+}
+
+/// Controllers whose selector a pod is spread by where it has no constraints of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ControllerKind {
+    ReplicationController,
+    ReplicaSet,
+    StatefulSet,
+}
+
+/// The pod's controller as its owner reference names it; unlike [`Workload`], a ReplicaSet stays one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Controller {
+    pub kind: ControllerKind,
     pub name: String,
 }
 
@@ -84,12 +99,17 @@ pub struct Pod {
     pub terminating: bool,
     pub scheduling_gates: Vec<String>,
     pub owner: Option<Workload>,
+    pub controller: Option<Controller>,
     /// max(containers + sidecars, each init container + earlier sidecars), pod-level requests in their place, plus overhead.
     pub requests: Resources,
     /// For scoring only: as `requests`, but a container without a CPU or memory request counts 100m or 200 MiB.
     pub scoring_requests: Resources,
     pub node_selector: Labels,
     pub affinity: NodeAffinity,
+    pub pod_affinity: PodAffinity,
+    pub pod_anti_affinity: PodAffinity,
+    /// Empty: the defaults of the settings hold.
+    pub spread: Vec<SpreadConstraint>,
     pub tolerations: Vec<Toleration>,
     /// Delay bounds from labels and annotation; every one must hold.
     pub delays: Vec<DelayBound>,
