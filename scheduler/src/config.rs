@@ -27,6 +27,18 @@ pub struct Config {
     pub binding: Binding,
     pub queue: QueueConfig,
     pub topology: Topology,
+    pub extender: ExtenderConfig,
+}
+
+/// Advice to a kube-scheduler that has this program in its `extenders`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ExtenderConfig {
+    /// Where it listens. Nothing: not at all. Port 0: any.
+    pub address: Option<SocketAddr>,
+    /// PEM file of the CAs whose client certificates may ask. With it the extender is served over TLS, with the topology service's certificate; without it,
+    /// over plain HTTP, on a loopback address only.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// How nodes are judged. See the model's settings.
@@ -114,6 +126,7 @@ impl Default for Config {
             binding: Binding::default(),
             queue: QueueConfig::default(),
             topology: Topology::default(),
+            extender: ExtenderConfig::default(),
         }
     }
 }
@@ -243,6 +256,23 @@ impl Validate for Config {
             }
         });
         problems.within("topology", |problems| self.topology.validate(problems));
+        problems.within("extender", |problems| self.extender.validate(problems));
+    }
+}
+
+impl Validate for ExtenderConfig {
+    fn validate(&self, problems: &mut Problems) {
+        match (self.address, &self.client_ca_file) {
+            (Some(address), None) if !address.ip().is_loopback() => {
+                problems.wrong(
+                    "address",
+                    address,
+                    "a loopback address, or clientCaFile beside it: whoever can ask learns where pods may go",
+                );
+            }
+            (None, Some(file)) => problems.wrong("clientCaFile", file.display(), "nothing, or an address beside it"),
+            _ => {}
+        }
     }
 }
 
@@ -310,5 +340,7 @@ mod tests {
         check("placement: {bandPercent: 101}", "0 to 100");
         check("queue: {maxBackoff: 10ms}", "at least initialBackoff");
         check("binding: {parallelism: 0}", "at least 1");
+        check("extender: {address: '0.0.0.0:8888'}", "a loopback address, or clientCaFile");
+        check("extender: {clientCaFile: /ca.crt}", "an address beside it");
     }
 }

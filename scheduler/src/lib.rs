@@ -7,6 +7,8 @@
 //!                                      cycle ──► bind ──► POST pods/binding
 //!                                        └──────► tell ──► events, condition PodScheduled
 //!                              bounds (pods that run) ──┘
+//!
+//!  kube-scheduler ──HTTP──► extender ──► state, topology board (reads alone)
 //! ```
 
 pub mod bind;
@@ -14,6 +16,8 @@ pub mod bounds;
 pub mod config;
 pub mod cycle;
 pub mod explain;
+pub mod extender;
+mod http_body;
 pub mod intake;
 pub mod metrics;
 pub mod program;

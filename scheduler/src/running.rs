@@ -4,6 +4,7 @@ use crate::bind::{Binder, Clients, Patience};
 use crate::bounds;
 use crate::config::{self, Config, span};
 use crate::cycle::Cycle;
+use crate::extender;
 use crate::intake;
 use crate::metrics::Metrics;
 use crate::state::{Shared, now};
@@ -44,7 +45,7 @@ pub enum Error {
     Authority(#[from] AuthorityError),
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("cannot look at the socket of the topology service")]
+    #[error("cannot look at a listening socket")]
     Socket(#[source] std::io::Error),
     #[error(transparent)]
     Explain(#[from] crate::explain::AskError),
@@ -57,6 +58,8 @@ pub struct Running {
     pub admin: SocketAddr,
     /// Of the topology service (HTTPS).
     pub topology: SocketAddr,
+    /// Of the extender, where one is configured.
+    pub extender: Option<SocketAddr>,
     /// What it knows, for tests and tools in the same process.
     pub shared: Arc<Shared>,
     pub board: Arc<Board>,
@@ -133,6 +136,11 @@ async fn start_deviating(config: Config, deviations: Deviations, shutdown: Shutd
     let acting = shutdown.child();
     let listener = serve::bind(config.topology.address).await?;
     let topology = listener.local_addr().map_err(Error::Socket)?;
+    let extending = match config.extender.address {
+        Some(address) => Some(serve::bind(address).await?),
+        None => None,
+    };
+    let extender = extending.as_ref().map(TcpListener::local_addr).transpose().map_err(Error::Socket)?;
     let admin = Admin::new();
     if let Err(error) = admin.show_config(&config) {
         tracing::warn!(%error, "the configuration cannot be shown at /configz");
@@ -148,8 +156,21 @@ async fn start_deviating(config: Config, deviations: Deviations, shutdown: Shutd
     let admin_address = admin.bind(config.admin_address, axum::Router::new(), &acting).await?;
     let lost = Arc::new(OnceLock::new());
     let leading = acting.child();
-    let parts =
-        parts(&config, deviations, &acting, &leading, &lost, listener, topology, shared.clone(), board.clone(), watches, metrics, &admin);
+    let parts = parts(
+        &config,
+        deviations,
+        &acting,
+        &leading,
+        &lost,
+        listener,
+        topology,
+        extending,
+        shared.clone(),
+        board.clone(),
+        watches,
+        metrics,
+        &admin,
+    );
     let started = match parts.await {
         Ok(started) => started,
         Err(error) => {
@@ -159,7 +180,7 @@ async fn start_deviating(config: Config, deviations: Deviations, shutdown: Shutd
         }
     };
     match started {
-        Some(last) => Ok(Some(Running { admin: admin_address, topology, shared, board, acting, leading, last, lost })),
+        Some(last) => Ok(Some(Running { admin: admin_address, topology, extender, shared, board, acting, leading, last, lost })),
         None => {
             end(&acting, ACTING).await;
             Ok(None)
@@ -177,6 +198,7 @@ async fn parts(
     lost: &Arc<OnceLock<String>>,
     listener: TcpListener,
     topology: SocketAddr,
+    extending: Option<TcpListener>,
     shared: Arc<Shared>,
     board: Arc<Board>,
     watches: Watches,
@@ -203,6 +225,16 @@ async fn parts(
     let renewing = client::connect(&config.client, USER_AGENT).await?.client;
     let reviewing = client::connect(&ClientConfig { qps: 0.0, ..config.client.clone() }, USER_AGENT).await?.client;
     let tls = serving.server_config()?;
+    if let Some(listener) = extending {
+        let routes = extender::routes(shared.clone(), board.clone(), watches.clone());
+        match &config.extender.client_ca_file {
+            Some(file) => {
+                let tls = serving.server_config_for_clients_of(file)?;
+                acting.spawn(serve::serve_tls(listener, tls, routes, Limits::default(), acting.clone()))
+            }
+            None => acting.spawn(serve::serve(listener, routes, Limits::default(), acting.clone())),
+        };
+    }
 
     // What acts must have ended before the lease is given back and the last events are written.
     let last = Shutdown::new();

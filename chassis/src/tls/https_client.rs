@@ -1,6 +1,6 @@
 //! HTTP clients that trust one authority, pooled connections and all.
 
-use super::{TlsError, certificates, provider};
+use super::{TlsError, provider, roots};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -43,14 +43,9 @@ where
     B: hyper::body::Body + Send,
     B::Data: Send,
 {
-    let mut roots = RootCertStore::empty();
     let what = "the CA certificates";
     let setup = |source| TlsError::Setup { what: what.to_owned(), source };
-    if !options.ca_pem.is_empty() {
-        for certificate in certificates(options.ca_pem.as_bytes(), what)? {
-            roots.add(certificate).map_err(setup)?;
-        }
-    }
+    let roots = if options.ca_pem.is_empty() { RootCertStore::empty() } else { roots(options.ca_pem.as_bytes(), what)? };
     let tls = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(setup)?

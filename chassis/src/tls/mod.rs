@@ -12,7 +12,7 @@ pub use json_client::{CallError, JsonClient};
 pub use serving::ServingCertificate;
 pub use token::{TokenError, TokenSource};
 
-use rustls::crypto::CryptoProvider;
+use rustls::{RootCertStore, crypto::CryptoProvider};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use std::{path::PathBuf, sync::Arc};
 
@@ -45,6 +45,15 @@ fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, 
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found = found.map_err(|source| TlsError::Pem { what: what.to_owned(), source })?;
     if found.is_empty() { Err(TlsError::NoCertificate { what: what.to_owned() }) } else { Ok(found) }
+}
+
+/// The certificates of a PEM text as what is trusted.
+fn roots(pem: &[u8], what: &str) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem, what)? {
+        roots.add(certificate).map_err(|source| TlsError::Setup { what: what.to_owned(), source })?;
+    }
+    Ok(roots)
 }
 
 fn private_key(pem: &[u8], what: &str) -> Result<PrivateKeyDer<'static>, TlsError> {

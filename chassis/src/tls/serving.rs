@@ -1,10 +1,10 @@
 //! The certificate that a server shows, replaceable while it serves.
 
-use super::{KeyPairPem, TlsError, certificates, private_key, provider};
+use super::{KeyPairPem, TlsError, certificates, private_key, provider, roots};
 use crate::{program::chain, shutdown::Shutdown};
 use rustls::{
     ServerConfig,
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 use std::{
@@ -39,10 +39,25 @@ impl ServingCertificate {
 
     /// A server configuration that shows this certificate: TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1.
     pub fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        self.config(WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// As [`server_config`](Self::server_config), for clients alone whose certificate is signed by a CA of this PEM file.
+    pub fn server_config_for_clients_of(&self, ca: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+        let what = ca.display().to_string();
+        let pem = std::fs::read(ca).map_err(|source| TlsError::Unreadable { path: ca.to_owned(), source })?;
+        let roots = roots(&pem, &what)?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider());
+        let setup =
+            |error: rustls::server::VerifierBuilderError| TlsError::Setup { what, source: rustls::Error::General(error.to_string()) };
+        self.config(verifier.build().map_err(setup)?)
+    }
+
+    fn config(&self, clients: Arc<dyn ClientCertVerifier>) -> Result<Arc<ServerConfig>, TlsError> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|source| TlsError::Setup { what: "a server".to_owned(), source })?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::new(self.clone()));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))

@@ -1,5 +1,6 @@
 //! Decisions: data with a reason for every node, made by the planner, carried out by others.
 
+mod advise;
 mod choice;
 mod columns;
 mod decision;
@@ -15,6 +16,7 @@ mod wake;
 #[cfg(test)]
 mod tests;
 
+pub use advise::Advice;
 pub use choice::{Choice, Warmth};
 pub use decision::{Decision, NodeVerdict, Outcome, ScoreLine, Verdict};
 pub use group::GroupDecision;

@@ -75,6 +75,11 @@ pub(super) fn resolve<'a>(snapshot: &'a Snapshot, pod: &'a Pod, warm: Warmth, gr
     if snapshot.node_count() == 0 {
         return Err(Hold::NoNodes);
     }
+    bounds(snapshot, pod, warm, group)
+}
+
+/// The bounds with their nodes.
+pub(super) fn bounds<'a>(snapshot: &'a Snapshot, pod: &'a Pod, warm: Warmth, group: &[PodKey]) -> Result<Resolved<'a>, Hold> {
     if !snapshot.settings().delay_filter {
         return Ok(None);
     }

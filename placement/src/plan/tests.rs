@@ -264,3 +264,23 @@ fn demand_draws_the_pods_of_its_workload() {
     cluster.set_demand("default", &api, None, Micros(0));
     assert_eq!(place(&mut cluster, replica("c")).placed(), Some("edge-1"));
 }
+
+#[test]
+fn another_scheduler_is_advised_by_bounds_alone() {
+    let cluster = world();
+    let nodes = ["cloud-1", "edge-2", "edge-3", "nowhere"];
+    let mut advise = |pod: &Pod, warm| Planner::new().advise(cluster.view(), pod, &nodes, NOW, warm);
+    // Too large for every node, and without the cloud role: that is the other's business.
+    let bounded = pod("web", 99_000, &[("edge-1", "40")]);
+    let advice = advise(&bounded, Warmth::Warm).unwrap().unwrap();
+    let [cloud, near, far, unknown] = &advice[..] else { panic!("{advice:?}") };
+    assert_eq!((near, far), (&Advice::Within { score: 10 }, &Advice::Within { score: 1 }), "3 ms and 31.2 ms");
+    assert_eq!(cloud, &Advice::Within { score: 0 });
+    assert_eq!(unknown, &Advice::Outside(Reason::RttUnmeasured { from: "edge-1".into(), via: None }));
+    let near_only = advise(&pod("web", 1, &[("edge-1", "5")]), Warmth::Warm).unwrap().unwrap();
+    assert!(matches!(&near_only[0], Advice::Outside(Reason::RttAbove { .. })) && near_only[1] == Advice::Within { score: 10 });
+    assert_eq!(advise(&pod("web", 1, &[]), Warmth::Warm), Ok(None));
+    let unknown = advise(&pod("web", 1, &[("nobody", "5")]), Warmth::Warm);
+    assert!(matches!(unknown, Err(Hold::UnknownReference { .. })), "{unknown:?}");
+    assert!(advise(&bounded, Warmth::Warming { heard: 0, expected: 4 }).is_err());
+}

@@ -304,4 +304,4 @@ fn stat(pair: &PairReport, now: Timestamp) -> Option<PairStat> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,5 @@
 //! The topology service's HTTP API. Who may call what is decided outside, by layers around these routes; `Identity` is what they found.
 
-mod body;
 mod explain;
 mod stream;
 
@@ -8,6 +7,7 @@ pub use explain::Explainer;
 
 use super::board::Board;
 use super::summary::summary;
+use crate::http_body as body;
 use crate::state::{Shared, now};
 use api::protocol::{DemandReport, Peers, REPORT_LIMIT_BYTES, Report, ReportAck, TopologySnapshot};
 use axum::extract::{Query, State};

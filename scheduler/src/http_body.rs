@@ -17,8 +17,8 @@ pub async fn json<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, Ht
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::agents::tests::{pair, report};
     use super::*;
+    use crate::topology::agents::tests::{pair, report};
     use api::protocol::Report;
 
     async fn check(body: String, status: u16, part: &str) {
