@@ -2,5 +2,6 @@
 
 pub mod control_plane;
 pub mod fault_proxy;
+pub mod http;
 pub mod load;
 pub mod wan;

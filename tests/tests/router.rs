@@ -19,6 +19,7 @@ use chassis::{
 };
 use edge_demo::apiserver::{Options, Server};
 use edge_router::{Config, Running};
+use edge_tests::http::{self, Answer};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -36,9 +37,8 @@ use placement::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{broadcast, watch},
 };
@@ -202,7 +202,7 @@ impl World {
 
     async fn router(&self) -> Running {
         let running = edge_router::start(self.config.clone(), self.shutdown.clone()).await.unwrap();
-        until("the router is ready", async || request(running.admin, "admin", "/readyz").await.0 == 200).await;
+        until("the router is ready", async || http::get(running.admin, "admin", "/readyz").await.status == 200).await;
         running
     }
 
@@ -227,26 +227,11 @@ async fn until(what: &str, state: impl AsyncFn() -> bool) {
     }
 }
 
-/// A GET on a connection of its own: status, the value of x-edge-endpoint, body.
-async fn request(address: SocketAddr, host: &str, path: &str) -> (u16, Option<String>, String) {
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok::<String, std::io::Error>(answer)
-    };
-    let answer = tokio::time::timeout(LIMIT, exchange).await.expect("an answer in time").unwrap_or_default();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    let endpoint = answer.lines().find_map(|line| line.strip_prefix("x-edge-endpoint: ")).map(str::to_owned);
-    (status, endpoint, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
-}
-
 #[tokio::test]
 async fn requests_go_to_the_nearest_pod_and_the_topology_moves_them() {
     let world = World::start().await;
     let running = world.router().await;
-    let (status, endpoint, body) = request(running.address, "vision.demo", "/").await;
+    let Answer { status, endpoint, body } = http::get(running.address, "vision.demo", "/").await;
     assert_eq!((status, endpoint.as_deref(), body.as_str()), (200, Some("demo/vision-edge-2@edge-2"), "edge-2"));
 
     // edge-2 goes far away, edge-3 comes near.
@@ -256,7 +241,7 @@ async fn requests_go_to_the_nearest_pod_and_the_topology_moves_them() {
         .events
         .send(StreamEvent::Delta(TopologyDelta { generation: 2, at_ms: 2_000, warm: true, pairs, ..Default::default() }))
         .unwrap();
-    until("requests follow the topology", async || request(running.address, "vision.demo", "/").await.2 == "edge-3").await;
+    until("requests follow the topology", async || http::get(running.address, "vision.demo", "/").await.body == "edge-3").await;
 
     // What was asked for is reported, whole and with its rate.
     let mut demand = world.topology.demand.subscribe();
@@ -267,10 +252,12 @@ async fn requests_go_to_the_nearest_pod_and_the_topology_moves_them() {
 
     // Without the topology service it routes on what it knows, and says so.
     world.topology_shutdown.trigger();
-    until("the loss shows", async || request(running.admin, "admin", "/metrics").await.2.contains("edge_router_topology_connected{} 0.0"))
-        .await;
-    assert_eq!(request(running.address, "vision.demo", "/").await.2, "edge-3");
-    assert_eq!(request(running.admin, "admin", "/readyz").await.0, 200);
+    until("the loss shows", async || {
+        http::get(running.admin, "admin", "/metrics").await.body.contains("edge_router_topology_connected{} 0.0")
+    })
+    .await;
+    assert_eq!(http::get(running.address, "vision.demo", "/").await.body, "edge-3");
+    assert_eq!(http::get(running.admin, "admin", "/readyz").await.status, 200);
     let address = running.address;
     world.end().await;
     assert!(TcpStream::connect(address).await.is_err(), "the port is closed");
@@ -285,7 +272,7 @@ async fn an_object_bounds_the_rtt_and_its_status_says_what_serves() {
     world.create::<EdgeLoadBalancer>(elb).await;
     let running = world.router().await;
     for _ in 0..20 {
-        assert_eq!(request(running.address, "vision.example.com", "/").await.2, "edge-2");
+        assert_eq!(http::get(running.address, "vision.example.com", "/").await.body, "edge-2");
     }
     until("the status is written", async || {
         let status = world.status().await;
@@ -297,8 +284,8 @@ async fn an_object_bounds_the_rtt_and_its_status_says_what_serves() {
     let api: Api<EdgeLoadBalancer> = Api::namespaced(world.client.clone(), "demo");
     let patch = |spec: Value| Patch::Merge(json!({ "spec": spec }));
     api.patch("near", &PatchParams::default(), &patch(json!({"sla": {"maxRtt": "1ms"}}))).await.unwrap();
-    until("the new bound holds", async || request(running.address, "vision.demo", "/").await.0 == 503).await;
-    let (_, endpoint, body) = request(running.address, "vision.demo", "/").await;
+    until("the new bound holds", async || http::get(running.address, "vision.demo", "/").await.status == 503).await;
+    let Answer { endpoint, body, .. } = http::get(running.address, "vision.demo", "/").await;
     let error: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((endpoint, &error["error"]["reason"]), (None, &json!("NoFeasibleEndpoint")));
     assert_eq!(error["error"]["message"], "no endpoint of demo/near within 1 ms of edge-1: 2 of 2 excluded by RTT");

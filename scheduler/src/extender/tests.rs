@@ -1,25 +1,17 @@
 use super::*;
-use crate::topology::agents::Settings;
+use crate::topology::agents::tests::settings;
 use axum::http::Request;
 use http_body_util::BodyExt as _;
 use placement::cluster::Node;
 use placement::topology::PairStat;
-use placement::units::{Micros, Span, Timestamp};
+use placement::units::{Micros, Timestamp};
 use serde_json::{Value, json};
-use std::time::Duration;
 use tower::ServiceExt as _;
 
 /// Nodes `near` and `far`, 3 ms and 30 ms from `edge`.
 fn extender() -> Router {
     let shared = Arc::new(Shared::new(Default::default(), Default::default(), true));
-    let settings = Settings {
-        probe_interval: Duration::from_secs(10),
-        max_probes_per_second: 10.0,
-        probe_timeout: Duration::from_secs(1),
-        grace: Span(0),
-        probing: true,
-    };
-    let board = Arc::new(Board::new(shared.clone(), settings, Timestamp(0)));
+    let board = Arc::new(Board::new(shared.clone(), settings(), Timestamp(0)));
     for name in ["edge", "near", "far"] {
         shared.lock().cluster.apply_node(Node { name: name.into(), ..Node::default() });
     }

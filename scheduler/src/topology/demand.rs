@@ -176,11 +176,10 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use super::super::agents;
+    use super::super::agents::tests::settings;
     use super::*;
     use placement::cluster::{Pod, PodKey, WorkloadKind};
     use std::sync::Arc;
-    use std::time::Duration;
 
     fn report(node: &str, sequence: u64, rate: f64, in_flight: f64) -> DemandReport {
         DemandReport {
@@ -201,14 +200,7 @@ mod tests {
     #[test]
     fn demand_is_summed_and_reaches_the_workload_that_the_service_selects() {
         let shared = Arc::new(Shared::new(Default::default(), Default::default(), true));
-        let settings = agents::Settings {
-            probe_interval: Duration::from_secs(10),
-            max_probes_per_second: 10.0,
-            probe_timeout: Duration::from_secs(1),
-            grace: Span(0),
-            probing: true,
-        };
-        let board = Board::new(shared.clone(), settings, Timestamp(0));
+        let board = Board::new(shared.clone(), settings(), Timestamp(0));
         let owner = Workload { kind: WorkloadKind::Deployment, name: "api".into() };
         let pod = Pod {
             key: PodKey::new("default", "api-1"),

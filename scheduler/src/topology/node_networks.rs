@@ -150,20 +150,12 @@ async fn write(client: &Client, node: &Node, status: &NodeNetworkStatus) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::agents::Settings;
-    use placement::units::Span;
+    use crate::topology::agents::tests::settings;
 
     #[test]
     fn a_nodes_layers_count_who_is_within_each_level() {
         let shared = Arc::new(Shared::new(Default::default(), Default::default(), true));
-        let settings = Settings {
-            probe_interval: Duration::from_secs(10),
-            max_probes_per_second: 10.0,
-            probe_timeout: Duration::from_secs(1),
-            grace: Span(0),
-            probing: true,
-        };
-        let board = Board::new(shared.clone(), settings, Timestamp(0));
+        let board = Board::new(shared.clone(), settings(), Timestamp(0));
         for name in ["a", "b", "c", "d"] {
             let node = Node { name: name.into(), ..Node::default() };
             board.apply_node(&node);

@@ -21,15 +21,19 @@ pub fn report(node: &str, epoch: u64, sequence: u64, full: bool, pairs: Vec<Pair
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
-fn agents(nodes: &[&str]) -> Agents {
-    let settings = Settings {
+/// Of a board whose agents' pace does not matter.
+pub fn settings() -> Settings {
+    Settings {
         probe_interval: Duration::from_secs(10),
         max_probes_per_second: 50.0,
         probe_timeout: Duration::from_secs(2),
         grace: Span(30_000),
         probing: true,
-    };
-    let mut agents = Agents::new(settings, NOW);
+    }
+}
+
+fn agents(nodes: &[&str]) -> Agents {
+    let mut agents = Agents::new(settings(), NOW);
     for (i, node) in nodes.iter().enumerate() {
         agents.apply_node(node, NodeFacts { addresses: vec![[10, 0, 0, i as u8].into()], ready: true });
     }

@@ -60,7 +60,7 @@ async fn follow(mut source: FileSource, board: Arc<Board>, shutdown: Shutdown) {
 mod tests {
     use super::*;
     use crate::state::Shared;
-    use crate::topology::agents::Settings;
+    use crate::topology::agents::{Settings, tests::settings};
     use placement::units::{Micros, Span, Timestamp};
     use std::path::Path;
 
@@ -81,13 +81,7 @@ mod tests {
 
     fn start(path: &Path, shutdown: &Shutdown) -> (Arc<Shared>, Arc<Board>) {
         let shared = Arc::new(Shared::new(Default::default(), Default::default(), false));
-        let settings = Settings {
-            probe_interval: Duration::from_secs(10),
-            max_probes_per_second: 10.0,
-            probe_timeout: Duration::from_secs(1),
-            grace: Span(u64::MAX),
-            probing: false,
-        };
+        let settings = Settings { grace: Span(u64::MAX), probing: false, ..settings() };
         let board = Arc::new(Board::new(shared.clone(), settings, Timestamp(0)));
         let source =
             FileSource { poll: Poll::new(path.to_owned(), None), interval: Duration::from_millis(5), max_age: Duration::from_secs(900) };

@@ -3,10 +3,11 @@
 //! A real API server refuses loopback addresses in EndpointSlices, though not as a pod's IP. So what is served here, on loopback, is a load balancer that
 //! selects pods; for one that names a Service, the endpoints that its slices bring are read from its status, and no request is sent to them.
 
-use crate::cluster::{Cluster, LIMIT, MATRIX, Replica, from};
+use crate::cluster::{Cluster, MATRIX, Replica, from};
 use api::crd::EdgeLoadBalancer;
 use axum::Router;
 use chassis::serve::{self, Limits};
+use edge_tests::http::{Answer, get};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -17,8 +18,7 @@ use serde_json::{Value, json};
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 const HOST: &str = "vision.example.com";
 
@@ -87,23 +87,9 @@ async fn router(cluster: &Cluster, replica: &Replica) -> edge_router::Running {
     config.topology.endpoints = vec![format!("https://{}", replica.running.topology)];
     config.topology.token_file = token_file;
     let running = edge_router::start(config, replica.shutdown.child()).await.unwrap();
-    let ready = async || (request(running.admin, "admin", "/readyz").await.0 == 200).then_some(());
+    let ready = async || (get(running.admin, "admin", "/readyz").await.status == 200).then_some(());
     cluster.until("the router is ready", ready).await;
     running
-}
-
-/// A GET on a connection of its own: status and body; 0 where nothing answers.
-async fn request(address: SocketAddr, host: &str, path: &str) -> (u16, String) {
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok::<String, std::io::Error>(answer)
-    };
-    let answer = tokio::time::timeout(LIMIT, exchange).await.expect("an answer in time").unwrap_or_default();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
 
 /// Waits until the status of the load balancer has these pods as endpoints, in any order.
@@ -127,7 +113,10 @@ async fn requests_follow_pods_load_balancers_and_the_topology() {
     let backend = json!({"selector": {"app": "vision"}, "port": port});
     balancer(&cluster, "near", json!({"backend": backend, "sla": {"maxRtt": "20ms"}, "routes": [{"host": HOST}]})).await;
     let running = router(&cluster, &replica).await;
-    let answer = async || request(running.address, HOST, "/").await;
+    let answer = async || {
+        let Answer { status, body, .. } = get(running.address, HOST, "/").await;
+        (status, body)
+    };
     cluster.until("the nearest answers", async || (answer().await == (200, "edge-2".into())).then_some(())).await;
     for _ in 0..20 {
         assert_eq!(answer().await, (200, "edge-2".to_owned()));
