@@ -3,7 +3,7 @@
 use super::sharded::{Keyed, Sharded};
 use super::{NodeIx, Pod, Workload, WorkloadKind};
 use rustc_hash::FxHasher;
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// FNV-1a with a final mix. Written out because ties between nodes are broken by it: it must not change with a dependency's version.
@@ -24,6 +24,13 @@ pub(super) fn pod_hash(namespace: &str, name: &str) -> u64 {
     let mut hasher = FxHasher::default();
     hasher.write(namespace.as_bytes());
     hasher.write(name.as_bytes());
+    hasher.finish()
+}
+
+/// Hash of a namespace, or of a label of a pod in it.
+pub(super) fn label_hash(namespace: &str, label: Option<(&str, &str)>) -> u64 {
+    let mut hasher = FxHasher::default();
+    (namespace, label).hash(&mut hasher);
     hasher.finish()
 }
 

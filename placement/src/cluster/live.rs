@@ -33,6 +33,10 @@ impl Cluster {
             resource_names: Arc::default(),
             pods: Default::default(),
             workloads: Default::default(),
+            census: Default::default(),
+            held: Default::default(),
+            owner_selectors: Default::default(),
+            namespaces: Arc::default(),
             demand: Arc::default(),
             rtt,
         };

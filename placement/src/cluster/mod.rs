@@ -1,12 +1,17 @@
 //! What the model knows of the cluster: nodes and pods as columns, changed by events, read through immutable snapshots.
 
+mod census;
 mod columns;
+mod default_selector;
 mod event;
+mod held_terms;
 mod index;
 mod ix;
 mod label_selector;
 mod live;
+mod namespaces;
 mod node;
+mod node_counts;
 mod observed;
 mod pod;
 mod pod_affinity;
@@ -20,13 +25,16 @@ mod spread;
 mod standing;
 mod toleration;
 
+pub use census::{Namespaces, PodQuery};
 pub use columns::{BASIC, CHUNK, ExtendedColumn, FixedChunk, FixedSlot, LoadChunk, basic};
 pub use event::{Changes, ClusterEvent};
+pub use held_terms::{HeldTerm, Stance};
 pub use index::{PodEntry, WorkloadEntry, mix, name_hash};
 pub use ix::NodeIx;
 pub use label_selector::LabelSelector;
 pub use live::Cluster;
 pub use node::{Node, Taint, TaintEffect};
+pub use node_counts::NodeCounts;
 pub use pod::{Controller, ControllerKind, NodeAffinity, Pod, PodKey, PodPhase, Refusal, Workload, WorkloadKind};
 pub use pod_affinity::{PodAffinity, PodTerm};
 pub use resources::Resources;

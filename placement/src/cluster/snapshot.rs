@@ -1,9 +1,14 @@
 //! The state of the cluster as a decision reads it. Immutable once handed out, and cheap to hand out: a clone counts references.
 
+use super::census::Census;
 use super::columns::{CHUNK, FixedChunk, FixedSlot, LoadChunk};
+use super::default_selector::OwnerSelectors;
+use super::held_terms::HeldTerms;
 use super::index::{Names, PodEntry, WorkloadEntry, Workloads, name_hash, pod_hash};
 use super::sharded::Sharded;
-use super::{Node, NodeIx, Pod, PodKey, Settings, Workload, WorkloadKind};
+use super::{
+    Controller, HeldTerm, LabelSelector, Labels, Node, NodeCounts, NodeIx, Pod, PodKey, PodQuery, Settings, Workload, WorkloadKind,
+};
 use crate::score::demand::Demand;
 use crate::topology::RttStore;
 use std::collections::BTreeMap;
@@ -39,6 +44,10 @@ pub struct Snapshot {
     pub(super) resource_names: Arc<Vec<Arc<str>>>,
     pub(super) pods: Sharded<PodEntry>,
     pub(super) workloads: Workloads,
+    pub(super) census: Census,
+    pub(super) held: HeldTerms,
+    pub(super) owner_selectors: OwnerSelectors,
+    pub(super) namespaces: Arc<BTreeMap<String, Arc<Labels>>>,
     pub(super) demand: Arc<BTreeMap<String, BTreeMap<Workload, Demand>>>,
     pub(super) rtt: RttStore,
 }
@@ -150,6 +159,31 @@ impl Snapshot {
     /// The pods of a workload that have not ended.
     pub fn workload(&self, namespace: &str, kind: WorkloadKind, name: &str) -> Option<&WorkloadEntry> {
         self.workloads.get(namespace, kind, name)
+    }
+
+    /// Placed pods that the query means, counted by node; a node may occur in several of the counts.
+    pub fn count_pods<'a>(&'a self, query: &'a PodQuery) -> impl Iterator<Item = &'a NodeCounts> {
+        self.census.matching(query)
+    }
+
+    /// Terms of placed pods that mean this pod.
+    pub fn held_terms(&self, pod: &Pod) -> Vec<&HeldTerm> {
+        self.held.meaning(pod, self.namespace_labels(&pod.key.namespace))
+    }
+
+    /// What Services and the controller of a pod select it by; `None`: nothing does.
+    pub fn default_selector(&self, pod: &Pod) -> Option<LabelSelector> {
+        self.owner_selectors.default_selector(pod)
+    }
+
+    /// Services that select pods, by namespace and name.
+    pub fn services(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.owner_selectors.service_names()
+    }
+
+    /// Controllers with a selector, by namespace; in no particular order.
+    pub fn controllers(&self) -> impl Iterator<Item = (&str, &Controller)> {
+        self.owner_selectors.controller_names()
     }
 
     /// Full names of extended resources by the index that columns use.

@@ -150,8 +150,10 @@ impl Cluster {
 
     /// Puts `entry` in the place of `have`, which has the same key and UID.
     fn replace_pod(&mut self, have: PodEntry, entry: PodEntry) -> Changes {
-        self.account(&have, -1);
-        self.account(&entry, 1);
+        if !takes_the_same(&have, &entry) {
+            self.account(&have, -1);
+            self.account(&entry, 1);
+        }
         let (before, after) = (have.node, entry.node);
         let (pod, owner) = (entry.pod.key.clone(), entry.pod.owner.clone());
         let name = |state: &Snapshot, ix| state.name(ix).to_owned();
@@ -193,7 +195,7 @@ impl Cluster {
         }
     }
 
-    /// Adds a pod to (`sign` 1) or takes it from (-1) its node's load.
+    /// Adds a pod to (`sign` 1) or takes it from (-1) all that is counted by node.
     fn account(&mut self, entry: &PodEntry, sign: i64) {
         let pod = &entry.pod;
         let Some(ix) = entry.node else { return };
@@ -201,6 +203,8 @@ impl Cluster {
         let state = Arc::make_mut(&mut self.state);
         let take = Take { requests: &pod.requests, scoring: &pod.scoring_requests, extended: &extended };
         Arc::make_mut(&mut Arc::make_mut(&mut state.load)[ix.at() / CHUNK]).add(ix.at() % CHUNK, &take, sign);
+        state.census.change(pod, ix, sign);
+        state.held.change(pod, ix, sign);
     }
 }
 
@@ -227,6 +231,15 @@ impl Snapshot {
         }
         Arc::unwrap_or_clone(cluster.state)
     }
+}
+
+/// Whether nothing that is counted by node differs: most updates of a running pod are of its status.
+fn takes_the_same(before: &PodEntry, after: &PodEntry) -> bool {
+    let (old, new) = (&before.pod, &after.pod);
+    before.node == after.node
+        && (old.terminating, &old.labels) == (new.terminating, &new.labels)
+        && (&old.requests, &old.scoring_requests) == (&new.requests, &new.scoring_requests)
+        && (&old.pod_affinity, &old.pod_anti_affinity) == (&new.pod_affinity, &new.pod_anti_affinity)
 }
 
 /// Whether the update leaves more room on the node.
