@@ -39,7 +39,7 @@ pub use pod::{Controller, ControllerKind, NodeAffinity, Pod, PodKey, PodPhase, R
 pub use pod_affinity::{PodAffinity, PodTerm};
 pub use resources::Resources;
 pub use selector::{NodeSelectorTerm, Operator, Requirement};
-pub use settings::{LabelMatch, Price, Settings, Undelayed, Weights};
+pub use settings::{LabelMatch, Price, Settings, SpreadDefault, SpreadDefaults, Undelayed, Weights, WhenUnsatisfiable};
 pub use snapshot::{Identity, PodView, Snapshot};
 pub use spread::SpreadConstraint;
 pub use standing::AssumeError;

@@ -3,7 +3,7 @@
 use crate::units::{Micros, Span};
 use serde::{Deserialize, Serialize};
 
-use super::Labels;
+use super::{LabelSelector, Labels, SpreadConstraint};
 
 /// Where a pod without delay bounds goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,12 +50,69 @@ pub struct Weights {
     pub node_affinity: u16,
     pub node_resources_fit: u16,
     pub node_resources_balanced_allocation: u16,
+    pub pod_topology_spread: u16,
+    pub inter_pod_affinity: u16,
 }
 
 impl Default for Weights {
     fn default() -> Self {
-        Weights { taint_toleration: 3, node_affinity: 2, node_resources_fit: 1, node_resources_balanced_allocation: 1 }
+        Weights {
+            taint_toleration: 3,
+            node_affinity: 2,
+            node_resources_fit: 1,
+            node_resources_balanced_allocation: 1,
+            pod_topology_spread: 2,
+            inter_pod_affinity: 2,
+        }
     }
+}
+
+/// How pods without topology spread constraints of their own are spread, by the selectors of their Services and controller.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SpreadDefaults {
+    /// kube-scheduler's: preferably over nodes (maxSkew 3) and zones (maxSkew 5).
+    #[default]
+    System,
+    /// The operator's; empty: not at all.
+    List(Vec<SpreadDefault>),
+}
+
+impl SpreadDefaults {
+    /// With the selector of a pod.
+    pub fn constraints(&self, selector: &LabelSelector) -> Vec<SpreadConstraint> {
+        let constraint = |max_skew: i32, topology_key: &str, hard: bool| SpreadConstraint {
+            max_skew,
+            topology_key: topology_key.to_owned(),
+            hard,
+            selector: Some(selector.clone()),
+            ..SpreadConstraint::default()
+        };
+        match self {
+            SpreadDefaults::System => {
+                vec![constraint(3, "kubernetes.io/hostname", false), constraint(5, "topology.kubernetes.io/zone", false)]
+            }
+            SpreadDefaults::List(list) => {
+                let hard = |default: &SpreadDefault| default.when_unsatisfiable == WhenUnsatisfiable::DoNotSchedule;
+                list.iter().map(|default| constraint(default.max_skew, &default.topology_key, hard(default))).collect()
+            }
+        }
+    }
+}
+
+/// One default constraint, as in kube-scheduler's PodTopologySpreadArgs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SpreadDefault {
+    pub max_skew: i32,
+    pub topology_key: String,
+    pub when_unsatisfiable: WhenUnsatisfiable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenUnsatisfiable {
+    DoNotSchedule,
+    ScheduleAnyway,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +133,11 @@ pub struct Settings {
     /// Off: bounds and the ranking by RTT are ignored. For negative controls.
     pub delay_filter: bool,
     pub weights: Weights,
+    pub spread_defaults: SpreadDefaults,
+    /// What a placed pod's required affinity towards a pod weighs in the pod's score, 0 to 100; 0: nothing.
+    pub hard_pod_affinity_weight: i32,
+    /// A pod without preferred affinity of its own is not scored by that of placed pods.
+    pub ignore_preferred_terms_of_existing_pods: bool,
 }
 
 impl Default for Settings {
@@ -90,6 +152,9 @@ impl Default for Settings {
             price: None,
             delay_filter: true,
             weights: Weights::default(),
+            spread_defaults: SpreadDefaults::default(),
+            hard_pod_affinity_weight: 1,
+            ignore_preferred_terms_of_existing_pods: false,
         }
     }
 }

@@ -5,11 +5,16 @@
 pub mod cloud_role;
 pub mod control_plane;
 pub mod delay_bound;
+mod domains;
+pub mod inter_pod_affinity;
 pub mod node_affinity;
 pub mod node_name;
 pub mod node_resources_fit;
 pub mod node_unschedulable;
+pub mod pod_topology_spread;
 pub mod taint_toleration;
+
+pub use domains::Domains;
 
 use crate::cluster::{NodeIx, Pod, Snapshot};
 use crate::constraint::ResolvedBound;
@@ -23,6 +28,14 @@ pub struct Subject<'a> {
     /// `None`: bounds are not looked at (the negative control).
     pub bounds: Option<&'a [ResolvedBound<'a>]>,
     pub now: Timestamp,
+    pub among_pods: AmongPods<'a>,
+}
+
+/// Rules about where other pods are, made ready for one pod; `None` where it is subject to none.
+#[derive(Clone, Copy, Default)]
+pub struct AmongPods<'a> {
+    pub spread: Option<&'a pod_topology_spread::Spread>,
+    pub affinity: Option<&'a inter_pod_affinity::PodRules>,
 }
 
 /// Reasons of the first filter that rejects the node, in kube-scheduler's order, then ours. Empty: the pod fits. `ix` has a node object.
@@ -39,6 +52,10 @@ pub fn check(subject: &Subject<'_>, ix: NodeIx) -> Vec<Reason> {
     let insufficient = node_resources_fit::check(snapshot, pod, ix);
     if !insufficient.is_empty() {
         return insufficient;
+    }
+    let AmongPods { spread, affinity } = subject.among_pods;
+    if let Some(reason) = spread.and_then(|spread| spread.check(ix.at())).or_else(|| affinity.and_then(|rules| rules.check(ix.at()))) {
+        return vec![reason];
     }
     if let Some(reason) = subject.bounds.and_then(|bounds| delay_bound::check(snapshot, bounds, ix, subject.now)) {
         return vec![reason];

@@ -6,7 +6,7 @@
 use super::interned::{Interned, hash_of};
 use super::label_column::LabelColumn;
 use crate::cluster::{CHUNK, FixedSlot, Identity, Labels, NodeIx, NodeSelectorTerm, Operator, Requirement, Snapshot, Taint, Toleration};
-use crate::filter::{control_plane, node_affinity, node_unschedulable, taint_toleration};
+use crate::filter::{Domains, control_plane, node_affinity, node_unschedulable, taint_toleration};
 use crate::score;
 use fixedbitset::FixedBitSet;
 use rustc_hash::FxHashMap;
@@ -166,6 +166,16 @@ impl Columns {
 
     pub fn tolerance_mask(&self, at: usize) -> &FixedBitSet {
         &self.tolerances.get(at).mask
+    }
+
+    /// Whether the node's taints are tolerated, cordoned or not.
+    pub fn tolerated(&self, at: usize, node: usize) -> bool {
+        self.tolerances.get(at).classes[self.class_of_node[node] as usize].0
+    }
+
+    /// Domains of a topology key.
+    pub fn domains(&mut self, snapshot: &Snapshot, key: &str) -> Domains {
+        self.label(snapshot, key).domains()
     }
 
     /// How many soft taints of the node are not tolerated.

@@ -38,7 +38,7 @@ impl Planner {
         };
         let query = Query::new(&mut self.columns, snapshot, pod, bounds.as_deref(), now);
         let Some(ix) = self.best(&query) else { return self.explain(snapshot, pod, &bounds, now) };
-        let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now };
+        let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now, among_pods: query.among_pods() };
         let candidates = &self.scratch.candidates;
         let score = || (Scorer::new(&self.columns, &query, candidates).total(ix.at()), candidates.len());
         Decision {
@@ -57,7 +57,7 @@ impl Planner {
         let best = self.best(&query);
         let scorer = Scorer::new(&self.columns, &query, &self.scratch.candidates);
         let limit = self.scratch.limit(&query);
-        let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now };
+        let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now, among_pods: query.among_pods() };
         let verdict = |ix: NodeIx| match self.scratch.candidates.binary_search(&ix.0) {
             Err(_) => {
                 let reasons = filter::check(&subject, ix);
@@ -142,7 +142,7 @@ fn figures(subject: &Subject<'_>, ix: NodeIx) -> String {
 /// The figures of a member of a group, in the state where all are placed.
 pub(super) fn figures_of_member(after: &Snapshot, pod: &Pod, ix: NodeIx, now: Timestamp) -> String {
     let bounds = resolve(after, pod, Warmth::Warm, &[]).ok().flatten();
-    figures(&Subject { snapshot: after, pod, bounds: bounds.as_deref(), now }, ix)
+    figures(&Subject { snapshot: after, pod, bounds: bounds.as_deref(), now, among_pods: Default::default() }, ix)
 }
 
 /// Every member of a group that has no placement.

@@ -1,12 +1,14 @@
 //! The values of one label key on all nodes, as numbers.
 
+use crate::filter::Domains;
 use fixedbitset::FixedBitSet;
 use rustc_hash::FxHashMap;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct LabelColumn {
     /// Per node the index into `values`.
-    of_node: Vec<u32>,
+    of_node: Arc<Vec<u32>>,
     /// 0 stands for a node without the label.
     values: Vec<Option<String>>,
     index: FxHashMap<String, u32>,
@@ -14,11 +16,11 @@ pub(super) struct LabelColumn {
 
 impl LabelColumn {
     pub fn new(len: usize) -> LabelColumn {
-        LabelColumn { of_node: vec![0; len], values: vec![None], index: FxHashMap::default() }
+        LabelColumn { of_node: Arc::new(vec![0; len]), values: vec![None], index: FxHashMap::default() }
     }
 
     pub fn resize(&mut self, len: usize) {
-        self.of_node.resize(len, 0);
+        Arc::make_mut(&mut self.of_node).resize(len, 0);
     }
 
     /// Distinct values seen so far, on nodes or not any more.
@@ -27,7 +29,7 @@ impl LabelColumn {
     }
 
     pub fn set(&mut self, node: usize, value: Option<&str>) {
-        self.of_node[node] = match value {
+        let id = match value {
             None => 0,
             Some(value) => self.index.get(value).copied().unwrap_or_else(|| {
                 let id = self.values.len() as u32;
@@ -36,6 +38,12 @@ impl LabelColumn {
                 id
             }),
         };
+        Arc::make_mut(&mut self.of_node)[node] = id;
+    }
+
+    /// Nodes of one value as a domain.
+    pub fn domains(&self) -> Domains {
+        Domains::new(Arc::clone(&self.of_node), self.values.len(), self.index.get("").copied().unwrap_or(0))
     }
 
     /// Takes out of the mask the nodes whose value does not satisfy. The predicate is asked once per value, not per node.

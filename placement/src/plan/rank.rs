@@ -1,9 +1,13 @@
 //! From a pod to the nodes that fit it and the best of them, over columns alone.
 
 use super::columns::Columns;
-use crate::cluster::{CHUNK, LoadChunk, NodeIx, Pod, Snapshot, Weights, basic, mix, name_hash};
+use crate::cluster::{CHUNK, LoadChunk, NodeIx, Pod, Snapshot, SpreadConstraint, Weights, basic, mix, name_hash};
 use crate::constraint::{ReplicaRule, ResolvedBound, Statistic};
-use crate::filter::{cloud_role, delay_bound, node_resources_fit::Need};
+use crate::filter::inter_pod_affinity::PodRules;
+use crate::filter::pod_topology_spread::{self, Inclusion, Spread};
+use crate::filter::{AmongPods, Domains, cloud_role, delay_bound, node_resources_fit::Need};
+use crate::score::inter_pod_affinity::{PodPreference, PodScale};
+use crate::score::pod_topology_spread::{SpreadPreference, SpreadScale};
 use crate::score::{self, band, normalize, response_time::response_time_us};
 use crate::units::{Micros, Timestamp};
 use fixedbitset::FixedBitSet;
@@ -28,6 +32,10 @@ pub(super) struct Query<'a> {
     tolerance: usize,
     affinity: Option<usize>,
     preference: Option<usize>,
+    spread: Option<Spread>,
+    spread_preference: Option<SpreadPreference>,
+    pod_rules: Option<PodRules>,
+    pod_preference: Option<PodPreference>,
     /// Empty: ranked by kube-scheduler's scores alone.
     sites: SmallVec<[Site<'a>; 4]>,
     service: Micros,
@@ -46,19 +54,32 @@ impl<'a> Query<'a> {
         columns.sync(snapshot);
         let (sites, service) = sites(snapshot, pod, bounds);
         let [cpu, memory, _] = basic(&pod.scoring_requests);
+        let tolerance = columns.tolerance(&pod.tolerations);
+        let affinity = columns.affinity(snapshot, &pod.node_selector, pod.affinity.required.as_ref());
+        let (spread, spread_preference) = spread(columns, snapshot, pod, tolerance, affinity);
+        let domains = &mut |key: &str| columns.domains(snapshot, key);
+        let (pod_rules, pod_preference) = (PodRules::new(snapshot, pod, domains), PodPreference::new(snapshot, pod, domains));
         Query {
             snapshot,
             pod,
             bounds,
             now,
-            tolerance: columns.tolerance(&pod.tolerations),
-            affinity: columns.affinity(snapshot, &pod.node_selector, pod.affinity.required.as_ref()),
+            tolerance,
+            affinity,
+            spread,
+            spread_preference,
+            pod_rules,
+            pod_preference,
             preference: columns.preference(snapshot, &pod.affinity.preferred),
             sites,
             service,
             scoring: [cpu, memory],
             requests: basic(&pod.requests),
         }
+    }
+
+    pub fn among_pods(&self) -> AmongPods<'_> {
+        AmongPods { spread: self.spread.as_ref(), affinity: self.pod_rules.as_ref() }
     }
 
     pub fn ranked(&self) -> bool {
@@ -68,6 +89,30 @@ impl<'a> Query<'a> {
     fn load(&self, node: usize) -> (&LoadChunk, usize) {
         (&self.snapshot.load()[node / CHUNK], node % CHUNK)
     }
+}
+
+/// The pod's constraints with the pods counted, hard and soft.
+fn spread(
+    columns: &mut Columns,
+    snapshot: &Snapshot,
+    pod: &Pod,
+    tolerance: usize,
+    affinity: Option<usize>,
+) -> (Option<Spread>, Option<SpreadPreference>) {
+    let (constraints, strict) = pod_topology_spread::constraints(snapshot, pod);
+    if constraints.is_empty() {
+        return (None, None);
+    }
+    let with_domains = |constraint: &'_ SpreadConstraint| columns.domains(snapshot, &constraint.topology_key);
+    let domains: Vec<Domains> = constraints.iter().map(with_domains).collect();
+    let constraints: Vec<(&SpreadConstraint, Domains)> = constraints.iter().zip(domains).collect();
+    let inclusion = Inclusion {
+        present: &columns.present,
+        affinity: affinity.map(|at| columns.affinity_mask(at)),
+        tolerated: &|node| columns.tolerated(tolerance, node),
+    };
+    let hard = Spread::new(snapshot, pod, &constraints, &inclusion);
+    (hard, SpreadPreference::new(snapshot, pod, &constraints, strict, &inclusion))
 }
 
 /// Demand per client site where it is known, else the pod's references. Without bounds looked at, nothing is ranked by RTT.
@@ -130,6 +175,12 @@ impl Scratch {
         }
         for bound in bounds {
             delay_bound::restrict(snapshot, bound, query.now, &mut self.mask, &mut self.one, &mut self.all);
+        }
+        if let Some(spread) = &query.spread {
+            spread.restrict(&mut self.mask);
+        }
+        if let Some(rules) = &query.pod_rules {
+            rules.restrict(&mut self.mask);
         }
         let need = Need::new(snapshot, &query.pod.requests);
         let load = snapshot.load();
@@ -236,7 +287,8 @@ impl<'a, 'q> Order<'a, 'q> {
 }
 
 /// Names of the scores, as kube-scheduler's plugins are called.
-const SCORES: [&str; 4] = ["TaintToleration", "NodeAffinity", "NodeResourcesFit", "NodeResourcesBalancedAllocation"];
+const SCORES: [&str; 6] =
+    ["TaintToleration", "NodeAffinity", "NodeResourcesFit", "PodTopologySpread", "InterPodAffinity", "NodeResourcesBalancedAllocation"];
 
 /// kube-scheduler's weighted sum among one pod's feasible nodes.
 pub(super) struct Scorer<'a, 'q> {
@@ -245,6 +297,8 @@ pub(super) struct Scorer<'a, 'q> {
     weights: Weights,
     max_intolerable: i64,
     max_preference: i64,
+    spread: Option<(&'a SpreadPreference, SpreadScale)>,
+    pods: Option<(&'a PodPreference, PodScale)>,
     balanced: bool,
 }
 
@@ -259,12 +313,14 @@ impl<'a, 'q> Scorer<'a, 'q> {
             weights,
             max_intolerable: if columns.soft_taints { feasible.iter().map(intolerable).max().unwrap_or(0) } else { 0 },
             max_preference: query.preference.map_or(0, |at| preference(columns.preference_raw(at))),
+            spread: query.spread_preference.as_ref().map(|preference| (preference, preference.scale(feasible))),
+            pods: query.pod_preference.as_ref().map(|preference| (preference, preference.scale(feasible))),
             balanced: query.requests[0] > 0 || query.requests[1] > 0,
         }
     }
 
     /// Score and weight, in the order of `SCORES`; `None` where kube-scheduler skips the plugin for this pod.
-    fn lines(&self, node: usize) -> [Option<(i64, i64)>; 4] {
+    fn lines(&self, node: usize) -> [Option<(i64, i64)>; 6] {
         let (chunk, slot) = self.query.load(node);
         let allocatable = [chunk.allocatable[0][slot], chunk.allocatable[1][slot]];
         let with_pod = |have: &[[i64; CHUNK]], pod: &[i64]| [have[0][slot] + pod[0], have[1][slot] + pod[1]];
@@ -273,11 +329,22 @@ impl<'a, 'q> Scorer<'a, 'q> {
         let affinity = |at: usize| normalize(i64::from(self.columns.preference_raw(at)[node]), self.max_preference, false);
         let fit = score::node_resources_fit::score(allocatable, with_pod(&chunk.scoring, &self.query.scoring));
         let balanced = || score::node_resources_balanced_allocation::score(allocatable, with_pod(&chunk.requested, &self.query.requests));
-        let Weights { taint_toleration, node_affinity, node_resources_fit, node_resources_balanced_allocation } = self.weights;
+        let spread = self.spread.as_ref().map(|(preference, scale)| preference.score(scale, node));
+        let pods = self.pods.as_ref().map(|(preference, scale)| preference.score(scale, node));
+        let Weights {
+            taint_toleration,
+            node_affinity,
+            node_resources_fit,
+            node_resources_balanced_allocation,
+            pod_topology_spread,
+            inter_pod_affinity,
+        } = self.weights;
         [
             Some((taints, i64::from(taint_toleration))),
             self.query.preference.map(|at| (affinity(at), i64::from(node_affinity))),
             Some((fit, i64::from(node_resources_fit))),
+            spread.map(|score| (score, i64::from(pod_topology_spread))),
+            pods.map(|score| (score, i64::from(inter_pod_affinity))),
             self.balanced.then(|| (balanced(), i64::from(node_resources_balanced_allocation))),
         ]
     }

@@ -36,6 +36,26 @@ pub enum Reason {
         used: i64,
         allocatable: i64,
     },
+    /// With the pod, its domain would hold `skew` matching pods more than the emptiest.
+    SpreadSkew {
+        key: String,
+        skew: i64,
+        max_skew: i64,
+    },
+    /// The node lacks the topology key of a constraint.
+    SpreadLabel {
+        key: String,
+    },
+    /// No pod that the pod's affinity asks for is in the node's domains.
+    PodAffinity,
+    /// A pod that the pod's anti-affinity means is in the node's domain.
+    PodAntiAffinity {
+        key: String,
+    },
+    /// A pod whose anti-affinity means this one is in the node's domain.
+    ExistingAntiAffinity {
+        key: String,
+    },
     /// The RTT from the reference is too long. `via` is the node that the reference stands on, when it is not a node itself.
     RttAbove {
         from: String,
@@ -57,7 +77,10 @@ pub enum Reason {
 impl Reason {
     pub fn code(&self) -> VerdictCode {
         match self {
-            Reason::TooManyPods { .. } => VerdictCode::Unschedulable,
+            Reason::TooManyPods { .. }
+            | Reason::SpreadSkew { .. }
+            | Reason::PodAntiAffinity { .. }
+            | Reason::ExistingAntiAffinity { .. } => VerdictCode::Unschedulable,
             Reason::Insufficient { requested, allocatable, .. } if requested <= allocatable => VerdictCode::Unschedulable,
             _ => VerdictCode::Unresolvable,
         }
@@ -75,6 +98,12 @@ impl Reason {
                     [*requested, allocatable - used, *allocatable].map(|amount| in_units(resource, amount));
                 format!("Insufficient {resource}: requests {requested}, {free} of {allocatable} free")
             }
+            Reason::SpreadSkew { key, skew, max_skew } => {
+                format!("topology spread: its domain of {key} would hold {skew} more pods than the emptiest, maxSkew {max_skew}")
+            }
+            Reason::SpreadLabel { key } => format!("topology spread: the node has no label {key}"),
+            Reason::PodAntiAffinity { key } => format!("a pod that its anti-affinity means is in the same {key}"),
+            Reason::ExistingAntiAffinity { key } => format!("a pod whose anti-affinity means it is in the same {key}"),
             Reason::RttAbove { from, via: node, rtt, bound } => format!("{rtt} from {from}{}, bound {bound}", via(node)),
             Reason::RttUnmeasured { from, via: node } => format!("RTT from {from}{} is not measured", via(node)),
             other => other.to_string(),
@@ -108,6 +137,11 @@ impl fmt::Display for Reason {
             Reason::NodeAffinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
             Reason::TooManyPods { .. } => f.write_str("Too many pods"),
             Reason::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),
+            Reason::SpreadSkew { .. } => f.write_str("node(s) didn't match pod topology spread constraints"),
+            Reason::SpreadLabel { .. } => f.write_str("node(s) didn't match pod topology spread constraints (missing required label)"),
+            Reason::PodAffinity => f.write_str("node(s) didn't match pod affinity rules"),
+            Reason::PodAntiAffinity { .. } => f.write_str("node(s) didn't match pod anti-affinity rules"),
+            Reason::ExistingAntiAffinity { .. } => f.write_str("node(s) didn't satisfy existing pods anti-affinity rules"),
             Reason::RttAbove { from, bound, .. } => write!(f, "RTT from {from} above {bound}"),
             Reason::RttUnmeasured { from, .. } => write!(f, "RTT from {from} not measured"),
             Reason::NotCloud => f.write_str("node(s) without the cloud role"),

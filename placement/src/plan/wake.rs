@@ -147,6 +147,12 @@ impl WakeOn {
             Reason::NodeName => {}
             Reason::NodeUnschedulable | Reason::UntoleratedTaint { .. } => self.taints = true,
             Reason::NodeAffinity => self.labels = true,
+            // Through `among_pods`, which knows the terms.
+            Reason::SpreadSkew { .. }
+            | Reason::SpreadLabel { .. }
+            | Reason::PodAffinity
+            | Reason::PodAntiAffinity { .. }
+            | Reason::ExistingAntiAffinity { .. } => {}
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => (self.allocatable, self.room) = (true, true),
             // Through `bounds`, which knows the statistic.
             Reason::RttAbove { .. } | Reason::RttUnmeasured { .. } => {}

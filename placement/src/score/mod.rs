@@ -2,9 +2,11 @@
 
 pub mod band;
 pub mod demand;
+pub mod inter_pod_affinity;
 pub mod node_affinity;
 pub mod node_resources_balanced_allocation;
 pub mod node_resources_fit;
+pub mod pod_topology_spread;
 pub mod response_time;
 pub mod taint_toleration;
 

@@ -1,5 +1,7 @@
 //! The planner against a plain reading of the rules, over strings and maps, on random clusters that change between decisions.
 
+mod among_pods;
+
 use placement::cluster::*;
 use placement::constraint::*;
 use placement::lint;
@@ -21,6 +23,8 @@ struct World {
     pods: BTreeMap<PodKey, Pod>,
     reports: BTreeMap<(String, String), PairStat>,
     demand: BTreeMap<(String, Workload), Vec<(String, f64)>>,
+    /// Selectors of Services.
+    services: BTreeMap<String, Labels>,
     settings: Settings,
 }
 
@@ -166,6 +170,9 @@ impl World {
         if !missing.is_empty() {
             return missing;
         }
+        if let Some(reason) = self.among_pods(pod, node) {
+            return vec![reason];
+        }
         for (bound, targets) in bounds {
             let rtts: Vec<Option<Micros>> = targets.iter().map(|t| self.rtt(t, &node.name, bound.statistic)).collect();
             let unmeasured = rtts.iter().any(Option::is_none);
@@ -249,6 +256,8 @@ impl World {
         };
         let max_affinity = feasible.iter().map(|n| raw_affinity(n)).max().unwrap_or(0);
         let max_taints = feasible.iter().map(|n| raw_taints(n)).max().unwrap_or(0);
+        let spread = self.spread_scores(pod, &feasible);
+        let pods = self.pod_scores(pod, &feasible);
         let total = |n: &Node| {
             let sum = |f: Amount, pick: Requests| self.on(&n.name, pod).map(|p| f(pick(p))).sum::<i64>() + f(pick(pod));
             let (scoring, real): (Requests, Requests) = (|p| &p.scoring_requests, |p| &p.requests);
@@ -270,7 +279,7 @@ impl World {
             let balanced = if cpu(&pod.requests) > 0 || memory(&pod.requests) > 0 { ((1.0 - deviation) * 100.0) as i64 } else { 0 };
             let taints = if max_taints == 0 { 100 } else { 100 - raw_taints(n) * 100 / max_taints };
             let affinity = if max_affinity == 0 { 0 } else { raw_affinity(n) * 100 / max_affinity };
-            3 * taints + 2 * affinity + least + balanced
+            3 * taints + 2 * affinity + least + balanced + 2 * (spread[n.name.as_str()] + pods[n.name.as_str()])
         };
         let in_band = |n: &Node| costs[n.name.as_str()].is_none_or(|cost| cost <= limit);
         let tie = |n: &Node| mix(name_hash(&pod.uid) ^ name_hash(&n.name));
@@ -307,6 +316,7 @@ enum Event {
     Pod(Pod),
     DeletePod(PodKey),
     Rtt(String, String, PairStat),
+    Service(&'static str, Option<Labels>),
     Demand(Workload, Option<Vec<(String, f64)>>),
     /// Decide for this pod, and assume it where it fits.
     Place(Pod),
@@ -319,13 +329,15 @@ fn node_name() -> impl Strategy<Value = String> {
 fn labels() -> impl Strategy<Value = Labels> {
     let label = |key: &'static str, values: &'static [&'static str]| (Just(key.to_owned()), select(values).prop_map(str::to_owned));
     let all = (
-        proptest::option::of(label("zone", &["a", "b"])),
+        proptest::option::weighted(0.8, label("zone", &["a", "b", "c"])),
         proptest::option::of(label("cores", &["8", "16", "many"])),
         proptest::option::of(label("disk", &["ssd"])),
         proptest::option::weighted(0.25, label("kubernetes.io/role", &["cloud", "edge"])),
+        proptest::option::weighted(0.8, label("kubernetes.io/hostname", &["h1", "h2", "h3"])),
+        proptest::option::weighted(0.8, label("topology.kubernetes.io/zone", &["", "a", "b"])),
         proptest::option::weighted(0.15, label("node-role.kubernetes.io/control-plane", &[""])),
     );
-    all.prop_map(|(a, b, c, d, e)| [a, b, c, d, e].into_iter().flatten().collect())
+    all.prop_map(|(a, b, c, d, e, f, g)| [a, b, c, d, e, f, g].into_iter().flatten().collect())
 }
 
 fn resources(scale: i64) -> impl Strategy<Value = Resources> {
@@ -408,28 +420,34 @@ fn pod() -> impl Strategy<Value = Pod> {
     (
         (1..=8u32, proptest::option::of(workload()), standing, 0..1000u32),
         (resources(1), selector, affinity),
-        (proptest::collection::vec(toleration(), 0..=3), proptest::collection::vec(bound(), 0..=2)),
+        (proptest::collection::vec(toleration(), 0..=3), proptest::collection::vec(bound(), 0..=2), among_pods::wishes()),
     )
-        .prop_map(|((name, owner, (terminating, ended), uid), (requests, zone, (required, preferred)), (tolerations, delays))| {
-            let mut scoring_requests = requests.clone();
-            if scoring_requests.cpu.0 == 0 {
-                scoring_requests.cpu = MilliCpu(100);
-            }
-            Pod {
-                key: PodKey::new("default", format!("p{name}")),
-                uid: format!("u{uid}"),
-                owner,
-                terminating,
-                phase: if ended { PodPhase::Ended } else { PodPhase::Pending },
-                requests,
-                scoring_requests,
-                node_selector: zone.map(|zone| ("zone".to_owned(), zone.to_owned())).into_iter().collect(),
-                affinity: NodeAffinity { required, preferred },
-                tolerations,
-                delays,
-                ..Pod::default()
-            }
-        })
+        .prop_map(
+            |((name, owner, (terminating, ended), uid), (requests, zone, (required, preferred)), (tolerations, delays, wishes))| {
+                let mut scoring_requests = requests.clone();
+                if scoring_requests.cpu.0 == 0 {
+                    scoring_requests.cpu = MilliCpu(100);
+                }
+                Pod {
+                    key: PodKey::new("default", format!("p{name}")),
+                    uid: format!("u{uid}"),
+                    owner,
+                    terminating,
+                    phase: if ended { PodPhase::Ended } else { PodPhase::Pending },
+                    requests,
+                    scoring_requests,
+                    node_selector: zone.map(|zone| ("zone".to_owned(), zone.to_owned())).into_iter().collect(),
+                    affinity: NodeAffinity { required, preferred },
+                    tolerations,
+                    delays,
+                    labels: wishes.labels,
+                    pod_affinity: wishes.towards,
+                    pod_anti_affinity: wishes.away,
+                    spread: wishes.spread,
+                    ..Pod::default()
+                }
+            },
+        )
 }
 
 fn stat() -> impl Strategy<Value = PairStat> {
@@ -454,6 +472,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (1..=8u32).prop_map(|i| Event::DeletePod(PodKey::new("default", format!("p{i}")))),
         12 => (node_name(), node_name(), stat()).prop_map(|(a, b, stat)| Event::Rtt(a, b, stat)),
         1 => (workload(), demand).prop_map(|(workload, demand)| Event::Demand(workload, demand)),
+        1 => (select(&["s1", "s2"][..]), proptest::option::weighted(0.8, among_pods::labels())).prop_map(|(name, selector)| Event::Service(name, selector)),
         8 => pod().prop_map(|pod| Event::Place(Pod { terminating: false, phase: PodPhase::Pending, ..pod })),
     ]
 }
@@ -527,6 +546,13 @@ fn run(settings: Settings, events: &[Event], planner: &mut Planner) -> Result<Ve
                     cluster.report_rtt(&a, &b, stat);
                     world.reports.insert((a, b), stat);
                 }
+            }
+            Event::Service(name, selector) => {
+                cluster.apply_service("default", name, selector.as_ref().map(LabelSelector::of_labels));
+                match selector {
+                    Some(selector) => world.services.insert(name.to_owned(), selector),
+                    None => world.services.remove(name),
+                };
             }
             Event::Demand(workload, demand) => {
                 // Two rates of one site would be added up in an order that only the index knows.

@@ -1,0 +1,151 @@
+//! PodTopologySpread: with the pod, no domain may hold more than `maxSkew` matching pods above the emptiest (kube-scheduler 1.37, plugin
+//! PodTopologySpread; unschedulable, unresolvable where the node lacks the label).
+//!
+//! Nodes count that have every topology key of the pod's hard constraints and that the constraint's policies include; pods count that are not being
+//! deleted. An empty selector counts no pod, and yet matches the pod itself.
+
+use super::Domains;
+use crate::cluster::{Namespaces, Pod, PodQuery, Snapshot, SpreadConstraint, SpreadDefaults};
+use crate::plan::Reason;
+use fixedbitset::FixedBitSet;
+use std::borrow::Cow;
+
+/// The constraints that hold for a pod, and whether they are its own or a list of the operator's: then nodes that lack a key are not scored.
+pub fn constraints<'a>(snapshot: &Snapshot, pod: &'a Pod) -> (Cow<'a, [SpreadConstraint]>, bool) {
+    let defaults = &snapshot.settings().spread_defaults;
+    if !pod.spread.is_empty() {
+        return (Cow::Borrowed(&pod.spread), true);
+    }
+    let strict = *defaults != SpreadDefaults::System;
+    let Some(selector) = snapshot.default_selector(pod) else { return (Cow::Borrowed(&[]), strict) };
+    (Cow::Owned(defaults.constraints(&selector)), strict)
+}
+
+/// Which nodes a constraint counts.
+pub struct Inclusion<'a> {
+    /// Nodes with a node object.
+    pub present: &'a FixedBitSet,
+    /// Nodes that the pod's node selector and required affinity match; `None`: all.
+    pub affinity: Option<&'a FixedBitSet>,
+    /// Whether the pod tolerates the node's taints.
+    pub tolerated: &'a dyn Fn(usize) -> bool,
+}
+
+impl Inclusion<'_> {
+    fn includes(&self, constraint: &SpreadConstraint, node: usize) -> bool {
+        let affinity = !constraint.honour_affinity || self.affinity.is_none_or(|mask| mask.contains(node));
+        affinity && (!constraint.honour_taints || (self.tolerated)(node))
+    }
+}
+
+/// Pods that a constraint counts, for every node.
+pub fn pods_by_node(snapshot: &Snapshot, pod: &Pod, constraint: &SpreadConstraint) -> Vec<u32> {
+    let mut counts = vec![0; snapshot.index_len()];
+    let Some(selector) = constraint.selector.as_ref().filter(|selector| !selector.is_empty()) else { return counts };
+    let namespaces = Namespaces::Named(vec![pod.key.namespace.clone()]);
+    let query = PodQuery { namespaces, selector: selector.clone(), terminating: false };
+    for (node, count) in snapshot.count_pods(&query).flat_map(|counts| counts.iter()) {
+        counts[node.at()] += count;
+    }
+    counts
+}
+
+/// Pods in every domain of which a node is included; `None` in the others. `domains`: of every constraint that nodes must have the label of.
+pub fn pods_by_domain(
+    snapshot: &Snapshot,
+    pod: &Pod,
+    constraint: &SpreadConstraint,
+    own: &Domains,
+    required: &[&Domains],
+    inclusion: &Inclusion<'_>,
+) -> Vec<Option<i64>> {
+    let by_node = pods_by_node(snapshot, pod, constraint);
+    let mut counts = own.table(None);
+    let has_all = |node: &usize| required.iter().all(|domains| domains.of(*node).is_some());
+    for node in inclusion.present.ones().filter(has_all).filter(|&node| inclusion.includes(constraint, node)) {
+        *counts[own.of_any(node)].get_or_insert(0) += i64::from(by_node[node]);
+    }
+    counts
+}
+
+struct Constraint {
+    key: String,
+    domains: Domains,
+    counts: Vec<Option<i64>>,
+    minimum: i64,
+    /// 1 if the pod matches its own selector.
+    own: i64,
+    max_skew: i64,
+}
+
+/// A pod's hard constraints with the pods counted.
+pub struct Spread(Vec<Constraint>);
+
+impl Spread {
+    /// `None`: there is none. Each constraint comes with the domains of its key.
+    pub fn new(snapshot: &Snapshot, pod: &Pod, constraints: &[(&SpreadConstraint, Domains)], inclusion: &Inclusion<'_>) -> Option<Spread> {
+        let hard = || constraints.iter().filter(|(constraint, _)| constraint.hard);
+        let required: Vec<&Domains> = hard().map(|(_, domains)| domains).collect();
+        if required.is_empty() {
+            return None;
+        }
+        let judged = hard().map(|(constraint, own)| {
+            let counts = pods_by_domain(snapshot, pod, constraint, own, &required, inclusion);
+            let eligible = counts.iter().flatten().count() as i64;
+            let emptiest = counts.iter().flatten().copied().min().unwrap_or(i64::from(i32::MAX));
+            Constraint {
+                key: constraint.topology_key.clone(),
+                domains: own.clone(),
+                counts,
+                minimum: if eligible < i64::from(constraint.min_domains) { 0 } else { emptiest },
+                own: i64::from(constraint.selector.as_ref().is_some_and(|selector| selector.matches(&pod.labels))),
+                max_skew: i64::from(constraint.max_skew),
+            }
+        });
+        Some(Spread(judged.collect()))
+    }
+
+    /// Of the first constraint that the node does not meet.
+    pub fn check(&self, node: usize) -> Option<Reason> {
+        self.0.iter().find_map(|constraint| {
+            let Constraint { key, max_skew, .. } = constraint;
+            match constraint.skew(node) {
+                None => Some(Reason::SpreadLabel { key: key.clone() }),
+                Some(skew) if skew > *max_skew => Some(Reason::SpreadSkew { key: key.clone(), skew, max_skew: *max_skew }),
+                Some(_) => None,
+            }
+        })
+    }
+
+    /// Takes out of the mask the nodes that do not meet every constraint.
+    pub fn restrict(&self, mask: &mut FixedBitSet) {
+        for constraint in &self.0 {
+            retain(mask, |node| constraint.skew(node).is_some_and(|skew| skew <= constraint.max_skew));
+        }
+    }
+}
+
+impl Constraint {
+    /// With the pod on the node. `None`: the node lacks the label.
+    #[inline]
+    fn skew(&self, node: usize) -> Option<i64> {
+        self.domains.of(node)?;
+        let pods = self.counts[self.domains.of_any(node)].unwrap_or(0);
+        Some(pods + self.own - self.minimum)
+    }
+}
+
+/// Keeps the nodes of the mask that satisfy.
+pub(super) fn retain(mask: &mut FixedBitSet, satisfies: impl Fn(usize) -> bool) {
+    let bits = usize::BITS as usize;
+    for (at, word) in mask.as_mut_slice().iter_mut().enumerate() {
+        let mut left = *word;
+        while left != 0 {
+            let bit = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if !satisfies(at * bits + bit) {
+                *word &= !(1 << bit);
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! InterPodAffinity score: the weights of preferred terms by which the pod and placed pods want to be together, less those by which they don't, per domain;
+//! required affinity of placed pods counts with a weight of its own (kube-scheduler 1.37). From the lowest to the highest among the feasible nodes
+//! it becomes 0 to 100. Skipped where no term finds a pod.
+
+use super::MAX_SCORE;
+use crate::cluster::{Pod, PodTerm, Snapshot, Stance};
+use crate::filter::Domains;
+
+struct Key {
+    key: String,
+    domains: Domains,
+    weights: Vec<i64>,
+}
+
+/// Sums of weights for every domain.
+pub struct PodPreference(Vec<Key>);
+
+/// Lowest and highest sum among the feasible nodes.
+pub struct PodScale {
+    min: i64,
+    max: i64,
+}
+
+impl PodPreference {
+    /// `None`: no term finds a pod on a node that has its topology key.
+    pub fn new(snapshot: &Snapshot, pod: &Pod, domains: &mut impl FnMut(&str) -> Domains) -> Option<PodPreference> {
+        let settings = snapshot.settings();
+        let (towards, away) = (&pod.pod_affinity.preferred, &pod.pod_anti_affinity.preferred);
+        let own_terms = !towards.is_empty() || !away.is_empty();
+        if !own_terms && settings.ignore_preferred_terms_of_existing_pods {
+            return None;
+        }
+        let mut keys: Vec<Key> = Vec::new();
+        let mut found = false;
+        let mut add = |term: &PodTerm, weight: i64, node: usize, pods: u32| {
+            let at = keys.iter().position(|key| key.key == term.topology_key).unwrap_or_else(|| {
+                let domains = domains(&term.topology_key);
+                keys.push(Key { key: term.topology_key.clone(), weights: domains.table(0), domains });
+                keys.len() - 1
+            });
+            if let Some(domain) = keys[at].domains.of(node) {
+                keys[at].weights[domain] += weight * i64::from(pods);
+                found = true;
+            }
+        };
+        let own = towards.iter().map(|(weight, term)| (*weight, term)).chain(away.iter().map(|(weight, term)| (-*weight, term)));
+        for (weight, term) in own {
+            let Some(query) = snapshot.query([term]) else { continue };
+            let nodes = snapshot.count_pods(&query).flat_map(|counts| counts.iter());
+            nodes.for_each(|(node, pods)| add(term, i64::from(weight), node.at(), pods));
+        }
+        for held in snapshot.held_terms(pod) {
+            let weight = match held.stance {
+                Stance::Forbids => continue,
+                Stance::Requires if settings.hard_pod_affinity_weight == 0 => continue,
+                Stance::Requires => settings.hard_pod_affinity_weight,
+                Stance::Prefers(weight) => weight,
+            };
+            held.counts.iter().for_each(|(node, pods)| add(&held.term, i64::from(weight), node.at(), pods));
+        }
+        found.then_some(PodPreference(keys))
+    }
+
+    pub fn scale(&self, feasible: &[u32]) -> PodScale {
+        let sums = || feasible.iter().map(|&node| self.raw(node as usize));
+        PodScale { min: sums().min().unwrap_or(0), max: sums().max().unwrap_or(0) }
+    }
+
+    /// 0 to 100.
+    pub fn score(&self, scale: &PodScale, node: usize) -> i64 {
+        let range = scale.max - scale.min;
+        if range == 0 {
+            return 0;
+        }
+        (MAX_SCORE as f64 * ((self.raw(node) - scale.min) as f64 / range as f64)) as i64
+    }
+
+    #[inline]
+    fn raw(&self, node: usize) -> i64 {
+        self.0.iter().filter_map(|key| key.domains.of(node).map(|domain| key.weights[domain])).sum()
+    }
+}
