@@ -25,6 +25,7 @@ impl Event for ClusterEvent {
             ClusterEvent::PodUpdated { .. } => "UnscheduledPodUpdate",
             ClusterEvent::PodPlaced { .. } => "AssignedPodAdd",
             ClusterEvent::PodReleased { .. } => "AssignedPodDelete",
+            ClusterEvent::PodRelabelled { .. } => "AssignedPodUpdate",
             ClusterEvent::PodGone { .. } => "UnscheduledPodDelete",
             ClusterEvent::RttChanged { .. } => "RttChange",
             ClusterEvent::TopologyWarm => "TopologyWarm",

@@ -1,8 +1,9 @@
 //! What happened to the cluster, as far as it can matter to a waiting pod.
 
-use super::{PodKey, Workload};
+use super::Pod;
 use crate::topology::PairStat;
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// Returned by every change of the [`super::Cluster`]; a queue asks [`crate::plan::WakeOn::wakes`] which of its pods an event may help.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,30 +23,30 @@ pub enum ClusterEvent {
     },
     /// A pod without a node appeared: a reference to it is known from now on.
     PodAdded {
-        pod: PodKey,
-        owner: Option<Workload>,
+        pod: Arc<Pod>,
     },
     /// A pod without a node changed: its own verdict may.
     PodUpdated {
-        pod: PodKey,
-        owner: Option<Workload>,
+        pod: Arc<Pod>,
     },
     /// A pod was bound or assumed, or moved.
     PodPlaced {
-        pod: PodKey,
-        owner: Option<Workload>,
+        pod: Arc<Pod>,
         node: String,
     },
     /// A pod gave back room on its node: deleted, ended, forgotten, or asking for less. No reference leads to it from now on.
     PodReleased {
-        pod: PodKey,
-        owner: Option<Workload>,
+        pod: Arc<Pod>,
         node: String,
+    },
+    /// A pod on a node has other labels, or is being deleted from now on.
+    PodRelabelled {
+        before: Arc<Pod>,
+        after: Arc<Pod>,
     },
     /// A pod without a node is gone.
     PodGone {
-        pod: PodKey,
-        owner: Option<Workload>,
+        pod: Arc<Pod>,
     },
     /// The figures of an unordered pair changed. `old` is what stood before, whether or not it was still fresh.
     RttChanged {

@@ -70,10 +70,10 @@ impl Cluster {
         if let Some(ix) = have.node {
             self.release_unused(ix);
         }
-        let (pod, owner) = (key.clone(), have.pod.owner.clone());
+        let pod = have.pod;
         smallvec![match node {
-            Some(node) => ClusterEvent::PodReleased { pod, owner, node },
-            None => ClusterEvent::PodGone { pod, owner },
+            Some(node) => ClusterEvent::PodReleased { pod, node },
+            None => ClusterEvent::PodGone { pod },
         }]
     }
 
@@ -81,8 +81,8 @@ impl Cluster {
     pub fn assume(&mut self, key: &PodKey, uid: &str, node: &str) -> Result<Changes, AssumeError> {
         let ix = self.state.node_index(node).ok_or_else(|| AssumeError::UnknownNode(node.to_owned()))?;
         self.assume_at(key, uid, ix)?;
-        let owner = self.entry(key).and_then(|entry| entry.pod.owner.clone());
-        Ok(smallvec![ClusterEvent::PodPlaced { pod: key.clone(), owner, node: node.to_owned() }])
+        let placed = |entry: PodEntry| ClusterEvent::PodPlaced { pod: entry.pod, node: node.to_owned() };
+        Ok(self.entry(key).map(placed).into_iter().collect())
     }
 
     /// As [`assume`](Cluster::assume), by index and without an event.
@@ -116,10 +116,10 @@ impl Cluster {
         let Some(have) = self.entry(key).filter(|entry| entry.assumed) else { return Changes::new() };
         let Some(ix) = have.node else { return Changes::new() };
         let node = self.state.name(ix).to_owned();
-        let owner = have.pod.owner.clone();
+        let pod = Arc::clone(&have.pod);
         self.move_pod(have, None, false);
         self.release_unused(ix);
-        smallvec![ClusterEvent::PodReleased { pod: key.clone(), owner, node }]
+        smallvec![ClusterEvent::PodReleased { pod, node }]
     }
 
     fn entry(&self, key: &PodKey) -> Option<PodEntry> {
@@ -136,15 +136,15 @@ impl Cluster {
         let node = self.node_of(&pod);
         let entry = PodEntry { pod, node, assumed: false };
         self.account(&entry, 1);
-        let (pod, owner) = (entry.pod.key.clone(), entry.pod.owner.clone());
+        let pod = Arc::clone(&entry.pod);
         let state = self.change();
         if entry.pod.phase != PodPhase::Ended {
             state.workloads.set(&entry);
         }
         state.pods.insert(entry);
         smallvec![match node {
-            Some(ix) => ClusterEvent::PodPlaced { pod, owner, node: self.state.name(ix).to_owned() },
-            None => ClusterEvent::PodAdded { pod, owner },
+            Some(ix) => ClusterEvent::PodPlaced { pod, node: self.state.name(ix).to_owned() },
+            None => ClusterEvent::PodAdded { pod },
         }]
     }
 
@@ -155,15 +155,18 @@ impl Cluster {
             self.account(&entry, 1);
         }
         let (before, after) = (have.node, entry.node);
-        let (pod, owner) = (entry.pod.key.clone(), entry.pod.owner.clone());
+        let pod = Arc::clone(&entry.pod);
         let name = |state: &Snapshot, ix| state.name(ix).to_owned();
         let mut changes = Changes::new();
         if let Some(ix) = before.filter(|_| before != after || gives_room(&have.pod, &entry.pod)) {
-            changes.push(ClusterEvent::PodReleased { pod: pod.clone(), owner: owner.clone(), node: name(&self.state, ix) });
+            changes.push(ClusterEvent::PodReleased { pod: Arc::clone(&have.pod), node: name(&self.state, ix) });
         }
         match after {
-            Some(ix) if before != after => changes.push(ClusterEvent::PodPlaced { pod, owner, node: name(&self.state, ix) }),
-            None if before.is_none() => changes.push(ClusterEvent::PodUpdated { pod, owner }),
+            Some(ix) if before != after => changes.push(ClusterEvent::PodPlaced { pod, node: name(&self.state, ix) }),
+            Some(_) if have.pod.labels != pod.labels || have.pod.terminating != pod.terminating => {
+                changes.push(ClusterEvent::PodRelabelled { before: Arc::clone(&have.pod), after: pod });
+            }
+            None if before.is_none() => changes.push(ClusterEvent::PodUpdated { pod }),
             _ => {}
         }
         let old_node = have.node.filter(|_| have.node != entry.node);

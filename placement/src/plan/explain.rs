@@ -2,7 +2,7 @@
 
 use super::planner::{Resolved, resolve};
 use super::rank::{Query, Scorer};
-use super::{Decision, Hold, NodeVerdict, Outcome, Planner, Verdict, WakeOn, Warmth};
+use super::{Decision, Hold, NodeVerdict, Outcome, Planner, PodWait, Verdict, WakeOn, Warmth};
 use crate::cluster::{NodeIx, Pod, PodKey, Snapshot};
 use crate::constraint::{BoundVerdict, DelayBound, ResolvedBound};
 use crate::filter::{self, Subject};
@@ -93,6 +93,7 @@ impl Planner {
         };
         if best.is_none() {
             decision.wake = wake_on(&decision, snapshot, pod, bounds);
+            decision.wake.pods = PodWait::new(snapshot, pod, decision.reasons());
         }
         decision
     }

@@ -12,6 +12,7 @@ mod planner;
 mod rank;
 mod reason;
 mod wake;
+mod wake_on_pods;
 
 #[cfg(test)]
 mod tests;
@@ -23,3 +24,4 @@ pub use group::GroupDecision;
 pub use planner::Planner;
 pub use reason::{Hold, Reason, VerdictCode};
 pub use wake::{RttWait, Topic, Topics, WakeOn};
+pub use wake_on_pods::PodWait;

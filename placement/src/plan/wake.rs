@@ -1,7 +1,7 @@
 //! Which events may help a pod that was rejected.
 
-use super::{Hold, Reason};
-use crate::cluster::{ClusterEvent, PodKey, Workload, mix, name_hash};
+use super::{Hold, PodWait, Reason};
+use crate::cluster::{ClusterEvent, Pod, PodKey, mix, name_hash};
 use crate::constraint::{DelayBound, Reference, Statistic};
 use crate::topology::PairStat;
 use crate::units::{Micros, Span};
@@ -61,23 +61,26 @@ impl Topic {
 impl ClusterEvent {
     /// Under which topics a pod that this event may help has been filed.
     pub fn topics(&self) -> Topics {
-        let of_pod = |pod: &PodKey, owner: &Option<Workload>| {
-            let owner = owner.iter().map(|owner| Topic::name(&owner.name));
-            std::iter::once(Topic::name(&pod.name)).chain(owner).collect::<Topics>()
+        let of_pod = |pod: &Pod| {
+            let owner = pod.owner.iter().map(|owner| Topic::name(&owner.name));
+            std::iter::once(Topic::name(&pod.key.name)).chain(owner).collect::<Topics>()
+        };
+        let with = |mut topics: Topics, more: Topics| {
+            topics.extend(more);
+            topics
         };
         match self {
             ClusterEvent::NodeAdded { node } => smallvec![Topic::node_added(), Topic::name(node)],
             ClusterEvent::NodeUpdated { .. } => smallvec![Topic::node_updated()],
             ClusterEvent::NodeDeleted { .. } => smallvec![Topic::node_deleted()],
-            ClusterEvent::PodAdded { pod, owner }
-            | ClusterEvent::PodUpdated { pod, owner }
-            | ClusterEvent::PodPlaced { pod, owner, .. }
-            | ClusterEvent::PodGone { pod, owner } => of_pod(pod, owner),
-            ClusterEvent::PodReleased { pod, owner, .. } => {
-                let mut topics = of_pod(pod, owner);
+            ClusterEvent::PodAdded { pod } | ClusterEvent::PodUpdated { pod } | ClusterEvent::PodGone { pod } => of_pod(pod),
+            ClusterEvent::PodPlaced { pod, .. } => with(of_pod(pod), PodWait::topics_of_placed(pod)),
+            ClusterEvent::PodReleased { pod, .. } => {
+                let mut topics = with(of_pod(pod), PodWait::topics_of_released(pod));
                 topics.push(Topic::room());
                 topics
             }
+            ClusterEvent::PodRelabelled { before, after } => with(PodWait::topics_of_placed(before), PodWait::topics_of_placed(after)),
             ClusterEvent::RttChanged { a, b, .. } => smallvec![Topic::any_rtt(), Topic::rtt(a), Topic::rtt(b)],
             ClusterEvent::TopologyWarm => smallvec![Topic::warm()],
         }
@@ -112,6 +115,8 @@ pub struct WakeOn {
     pub max_age: Span,
     /// The topology service has become warm.
     pub warm: bool,
+    /// Other pods come, go, or change their labels.
+    pub pods: Option<Box<PodWait>>,
 }
 
 impl WakeOn {
@@ -147,12 +152,11 @@ impl WakeOn {
             Reason::NodeName => {}
             Reason::NodeUnschedulable | Reason::UntoleratedTaint { .. } => self.taints = true,
             Reason::NodeAffinity => self.labels = true,
-            // Through `among_pods`, which knows the terms.
-            Reason::SpreadSkew { .. }
-            | Reason::SpreadLabel { .. }
-            | Reason::PodAffinity
-            | Reason::PodAntiAffinity { .. }
-            | Reason::ExistingAntiAffinity { .. } => {}
+            // And through `pods`, which knows the terms.
+            Reason::SpreadSkew { .. } | Reason::SpreadLabel { .. } => {
+                (self.labels, self.taints, self.node_deleted) = (true, true, true);
+            }
+            Reason::PodAffinity | Reason::PodAntiAffinity { .. } | Reason::ExistingAntiAffinity { .. } => self.labels = true,
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => (self.allocatable, self.room) = (true, true),
             // Through `bounds`, which knows the statistic.
             Reason::RttAbove { .. } | Reason::RttUnmeasured { .. } => {}
@@ -187,7 +191,8 @@ impl WakeOn {
         let classes = classes.into_iter().filter(|(listens, _)| *listens).map(|(_, topic)| topic);
         let names = self.references.iter().map(String::as_str).chain([self.pod.name.as_str()]).map(Topic::name);
         let rtts = self.rtts.iter().map(|wait| wait.node.as_deref().map_or_else(Topic::any_rtt, Topic::rtt));
-        let mut topics: Vec<Topic> = classes.chain(names).chain(rtts).collect();
+        let pods = self.pods.iter().flat_map(|wait| wait.topics());
+        let mut topics: Vec<Topic> = classes.chain(names).chain(rtts).chain(pods).collect();
         topics.sort_unstable();
         topics.dedup();
         topics
@@ -201,22 +206,23 @@ impl WakeOn {
 
     fn is_woken_by(&self, event: &ClusterEvent) -> bool {
         let named = |name: &str| self.references.iter().any(|reference| reference == name);
-        let refers = |pod: &PodKey, owner: &Option<Workload>| {
-            *pod == self.pod
-                || pod.namespace == self.pod.namespace && (named(&pod.name) || owner.as_ref().is_some_and(|owner| named(&owner.name)))
+        let refers = |pod: &Pod| {
+            let (key, owner) = (&pod.key, &pod.owner);
+            *key == self.pod
+                || key.namespace == self.pod.namespace && (named(&key.name) || owner.as_ref().is_some_and(|owner| named(&owner.name)))
         };
+        let pods = |wakes: &dyn Fn(&PodWait) -> bool| self.pods.as_deref().is_some_and(wakes);
         match event {
             ClusterEvent::NodeAdded { node } => self.node_added || named(node),
             ClusterEvent::NodeUpdated { labels, taints, allocatable, .. } => {
                 self.labels && *labels || self.taints && *taints || self.allocatable && *allocatable
             }
             ClusterEvent::NodeDeleted { .. } => self.node_deleted,
-            ClusterEvent::PodAdded { pod, owner }
-            | ClusterEvent::PodUpdated { pod, owner }
-            | ClusterEvent::PodPlaced { pod, owner, .. } => refers(pod, owner),
+            ClusterEvent::PodAdded { pod } | ClusterEvent::PodUpdated { pod } | ClusterEvent::PodGone { pod } => refers(pod),
+            ClusterEvent::PodPlaced { pod, .. } => refers(pod) || pods(&|wait| wait.placed(pod)),
             // A replica that goes may be the one that was too far for `replicas: all`.
-            ClusterEvent::PodReleased { pod, owner, .. } => self.room || refers(pod, owner),
-            ClusterEvent::PodGone { pod, owner } => refers(pod, owner),
+            ClusterEvent::PodReleased { pod, .. } => self.room || refers(pod) || pods(&|wait| wait.released(pod)),
+            ClusterEvent::PodRelabelled { before, after } => pods(&|wait| wait.relabelled(before, after)),
             ClusterEvent::RttChanged { a, b, old, new } => {
                 self.rtts.iter().any(|wait| wait.ends_at(a, b) && wait.helped(old.as_ref(), new, self.max_age))
             }
@@ -244,6 +250,7 @@ mod tests {
     use crate::constraint::{DelaySource, Missing, ReplicaRule};
     use crate::topology::Kind;
     use crate::units::Timestamp;
+    use std::sync::Arc;
 
     fn stat(us: u32, at: u64) -> PairStat {
         PairStat { kind: Kind::Measured, ..PairStat::declared(Micros(us), Timestamp(at)) }
@@ -288,7 +295,8 @@ mod tests {
             wake.reason(&reason);
             let node = || "n".to_owned();
             let updated = |labels, taints, allocatable| ClusterEvent::NodeUpdated { node: node(), labels, taints, allocatable };
-            let released = ClusterEvent::PodReleased { pod: PodKey::new("other", "x"), owner: None, node: node() };
+            let other = Pod { key: PodKey::new("other", "x"), ..Pod::default() };
+            let released = ClusterEvent::PodReleased { pod: Arc::new(other), node: node() };
             let events = [
                 updated(true, false, false),
                 updated(false, true, false),
@@ -311,9 +319,11 @@ mod tests {
     fn a_reference_wakes_when_it_is_placed_in_the_same_namespace() {
         let hold = Hold::ReferenceNotPlaced { from: "api".into() };
         let wake = WakeOn::new(&PodKey::new("shop", "web"), Span(1)).hold(&hold, &[]);
-        let owner = |name: &str| Some(Workload { kind: crate::cluster::WorkloadKind::Deployment, name: name.into() });
-        let placed =
-            |namespace: &str, name: &str, owner| ClusterEvent::PodPlaced { pod: PodKey::new(namespace, name), owner, node: "n".into() };
+        let owner = |name: &str| Some(crate::cluster::Workload { kind: crate::cluster::WorkloadKind::Deployment, name: name.into() });
+        let placed = |namespace: &str, name: &str, owner| {
+            let pod = Pod { key: PodKey::new(namespace, name), owner, ..Pod::default() };
+            ClusterEvent::PodPlaced { pod: Arc::new(pod), node: "n".into() }
+        };
         assert!(wake.wakes(&placed("shop", "api-x-1", owner("api"))) && wake.wakes(&placed("shop", "api", None)));
         assert!(!wake.wakes(&placed("other", "api", None)) && !wake.wakes(&placed("shop", "apis", owner("apis"))));
         assert!(wake.wakes(&ClusterEvent::NodeAdded { node: "api".into() }) && !wake.wakes(&ClusterEvent::NodeAdded { node: "n".into() }));
