@@ -3,17 +3,21 @@
 //! A depth-first search with backtracking over the candidates that each member has by itself, most constrained member first. It is bounded: beyond
 //! [`STEPS`] checks the group is held as unplaceable and tried again on the next event, as any pod that found no node.
 
+use super::columns::Columns;
 use super::explain::{figures_of_member, held, unplaceable};
 use super::planner::resolve;
 use super::rank::Query;
 use super::{Decision, Outcome, Planner, WakeOn, Warmth};
 use crate::cluster::{CHUNK, NodeIx, Pod, PodKey, Snapshot, basic};
 use crate::constraint::{DelayBound, Missing, ReplicaRule, ResolvedBound, pods_behind};
+use crate::filter::{AmongPods, pod_topology_spread};
 use crate::units::Timestamp;
 use std::collections::BTreeMap;
 
 /// Candidate checks per group: at about 200 ns each, a fifth of a second at worst.
 const STEPS: usize = 1_000_000;
+/// Checks that looking at where the other members' pods are counts for: it makes a state in which they are placed.
+const AMONG_PODS: usize = 500;
 
 /// One decision per member, in the order given: all of them place, or none. Their tables are empty; [`Planner::place`] gives a member's table once
 /// the group is assumed. Only a member that fits no node even by itself comes with its table at once.
@@ -61,7 +65,14 @@ impl Planner {
             let links = if bounds.is_some() { links(snapshot, pods, at) } else { Vec::new() };
             members.push(Member { pod, links, candidates });
         }
-        let Some(nodes) = (Search { snapshot, now, members: &members }).run() else {
+        // Members that are placed one after the other may not keep each other out, nor skew what each alone would not.
+        let among_pods = pods.iter().any(|pod| {
+            let (constraints, _) = pod_topology_spread::constraints(snapshot, pod);
+            let terms = [&pod.pod_affinity.required, &pod.pod_anti_affinity.required];
+            constraints.iter().any(|constraint| constraint.hard) || terms.iter().any(|terms| !terms.is_empty())
+        });
+        let mut search = Search { snapshot, now, members: &members, columns: &mut self.columns, among_pods, steps: 0 };
+        let Some(nodes) = search.run() else {
             return GroupDecision { decisions: pods.iter().map(|pod| unplaceable(snapshot, pod, &keys)).collect() };
         };
         let placements: Vec<(&PodKey, NodeIx)> = keys.iter().zip(nodes.iter().copied()).collect();
@@ -108,24 +119,28 @@ struct Search<'a> {
     snapshot: &'a Snapshot,
     now: Timestamp,
     members: &'a [Member<'a>],
+    columns: &'a mut Columns,
+    /// Some member has rules about where other pods are.
+    among_pods: bool,
+    steps: usize,
 }
 
 impl Search<'_> {
     /// A node for each member.
-    fn run(&self) -> Option<Vec<NodeIx>> {
+    fn run(&mut self) -> Option<Vec<NodeIx>> {
         let order = self.order();
         let mut nodes: Vec<Option<NodeIx>> = vec![None; self.members.len()];
         // Per depth, the next candidate to try.
         let mut next = vec![0usize; self.members.len()];
-        let (mut depth, mut steps) = (0, 0);
+        let mut depth = 0;
         while let Some(&at) = order.get(depth) {
             nodes[at] = None;
             let found = self.members[at].candidates[next[depth]..].iter().position(|&node| {
-                steps += 1;
+                self.steps += 1;
                 nodes[at] = Some(NodeIx(node));
-                steps > STEPS || self.consistent(at, &nodes)
+                self.steps > STEPS || self.consistent(at, &nodes)
             });
-            if steps > STEPS {
+            if self.steps > STEPS {
                 return None;
             }
             match found {
@@ -164,8 +179,21 @@ impl Search<'_> {
     }
 
     /// Whether member `at`, just put on its node, agrees with those placed before.
-    fn consistent(&self, at: usize, nodes: &[Option<NodeIx>]) -> bool {
-        self.has_room(at, nodes) && (0..self.members.len()).all(|other| self.links_hold(other, at, nodes))
+    fn consistent(&mut self, at: usize, nodes: &[Option<NodeIx>]) -> bool {
+        self.has_room(at, nodes)
+            && (0..self.members.len()).all(|other| self.links_hold(other, at, nodes))
+            && (!self.among_pods || self.fits_among_pods(at, nodes))
+    }
+
+    /// Whether the node takes the member after those that are placed already.
+    fn fits_among_pods(&mut self, at: usize, nodes: &[Option<NodeIx>]) -> bool {
+        self.steps += AMONG_PODS;
+        let others = (0..nodes.len()).filter(|&other| other != at);
+        let placed: Vec<(&PodKey, NodeIx)> = others.filter_map(|other| Some((&self.members[other].pod.key, nodes[other]?))).collect();
+        let (before, Some(ix)) = (self.snapshot.with(&placed), nodes[at]) else { return true };
+        let query = Query::new(self.columns, &before, self.members[at].pod, None, self.now);
+        let AmongPods { spread, affinity } = query.among_pods();
+        spread.is_none_or(|spread| spread.check(ix.at()).is_none()) && affinity.is_none_or(|rules| rules.check(ix.at()).is_none())
     }
 
     /// The links of `other` that member `at` has a part in.

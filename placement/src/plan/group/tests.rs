@@ -44,6 +44,34 @@ fn a_pair_that_refers_to_each_other_is_placed_together() {
 }
 
 #[test]
+fn members_keep_apart_that_must() {
+    let mut cluster = world(3, &[(0, 1, 1_000), (1, 2, 1_000), (0, 2, 1_000)]);
+    for i in 0..3 {
+        let mut labelled = node(&format!("n{i}"), 4000, &[]);
+        labelled.labels = [("host".to_owned(), format!("n{i}"))].into();
+        cluster.apply_node(labelled);
+    }
+    let apart = |mut pod: Pod| {
+        let selector = Some(Default::default());
+        let term = crate::cluster::PodTerm {
+            selector,
+            namespaces: vec![pod.key.namespace.clone()],
+            topology_key: "host".into(),
+            ..Default::default()
+        };
+        pod.pod_anti_affinity.required = vec![term];
+        pod
+    };
+    // b would stand on n0 beside a, being within 0 ms of it.
+    let pods = [pod("a", 1000, &[("b", "5"), ("n0", "0")]), apart(pod("b", 1000, &[("a", "5")]))];
+    let decision = place(&mut cluster, &pods);
+    let placed: Vec<&str> = decision.decisions.iter().filter_map(|decision| decision.placed()).collect();
+    assert!(placed[0] == "n0" && placed[1] != "n0", "{placed:?}");
+    let pods = [pods[0].clone(), apart(pod("b", 1000, &[("a", "5"), ("n0", "0")]))];
+    assert!(!place(&mut cluster, &pods).placed());
+}
+
+#[test]
 fn all_or_none() {
     let mut cluster = world(2, &[(0, 1, 9_000)]);
     let pods = [pod("a", 3000, &[("b", "5")]), pod("b", 3000, &[("a", "5")])];
