@@ -60,7 +60,7 @@ fn pod() -> impl Strategy<Value = Pod> {
 
 #[derive(Clone, Debug)]
 enum Event {
-    Apply(Pod),
+    Apply(Box<Pod>),
     Delete(PodKey),
     Assume(PodKey, u32),
     Forget(PodKey),
@@ -71,7 +71,7 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     let key = || (select(&["x", "y"][..]), 1..=6u32).prop_map(|(namespace, name)| PodKey::new(namespace, format!("p{name}")));
     prop_oneof![
-        8 => pod().prop_map(Event::Apply),
+        8 => pod().prop_map(|pod| Event::Apply(Box::new(pod))),
         2 => key().prop_map(Event::Delete),
         4 => (key(), 0..4u32).prop_map(|(key, node)| Event::Assume(key, node)),
         2 => key().prop_map(Event::Forget),
@@ -82,7 +82,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 fn change(cluster: &mut Cluster, event: Event) {
     match event {
-        Event::Apply(pod) => drop(cluster.apply_pod(pod)),
+        Event::Apply(pod) => drop(cluster.apply_pod(*pod)),
         Event::Delete(key) => drop(cluster.delete_pod(&key)),
         Event::Assume(key, node) => {
             let name = format!("n{node}");

@@ -115,3 +115,94 @@ fn nodes_meant<'a>(snapshot: &Snapshot, terms: impl IntoIterator<Item = &'a PodT
     let Some(query) = snapshot.query(terms) else { return };
     snapshot.count_pods(&query).flat_map(|counts| counts.iter()).for_each(|(node, _)| on(node.at()));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{LabelSelector, PodAffinity, PodKey};
+    use crate::filter::testing::{check_fits, labels, pod, stand, term, world};
+    use crate::plan::VerdictCode::{Unresolvable, Unschedulable};
+
+    const NEAR: &str = "node(s) didn't match pod affinity rules";
+    const AWAY: &str = "node(s) didn't match pod anti-affinity rules";
+    const EXISTING: &str = "node(s) didn't satisfy existing pods anti-affinity rules";
+
+    fn required(terms: &[PodTerm]) -> PodAffinity {
+        PodAffinity { required: terms.to_vec(), preferred: vec![] }
+    }
+
+    fn near(app: &str, terms: &[PodTerm]) -> Pod {
+        Pod { pod_affinity: required(terms), ..pod("new", app) }
+    }
+
+    fn away(app: &str, terms: &[PodTerm]) -> Pod {
+        Pod { pod_anti_affinity: required(terms), ..pod("new", app) }
+    }
+
+    #[test]
+    fn affinity_leads_to_the_domains_of_pods_that_every_term_means() {
+        let mut cluster = world();
+        stand(&mut cluster, "db", &["a"]);
+        let rejected = [("x", NEAR, Unresolvable), ("bare", NEAR, Unresolvable)];
+        check_fits(&cluster, &near("web", &[term("db", "zone")]), "a b", &rejected);
+        check_fits(&cluster, &near("web", &[term("db", "zone"), term("db", "kubernetes.io/hostname")]), "a", &[]);
+        stand(&mut cluster, "api", &["b"]);
+        // No single pod is both.
+        check_fits(&cluster, &near("web", &[term("db", "zone"), term("api", "zone")]), "", &[("a", NEAR, Unresolvable)]);
+        check_fits(&cluster, &near("web", &[PodTerm { selector: None, ..term("db", "zone") }]), "", &[]);
+    }
+
+    #[test]
+    fn the_first_of_a_group_goes_wherever_the_keys_are() {
+        let mut cluster = world();
+        check_fits(&cluster, &near("web", &[term("web", "zone")]), "a b x y", &[("bare", NEAR, Unresolvable)]);
+        check_fits(&cluster, &near("web", &[term("db", "zone")]), "", &[]);
+        // On a node without the key a pod is in no domain, so the next is still the first.
+        stand(&mut cluster, "web", &["bare"]);
+        check_fits(&cluster, &near("web", &[term("web", "zone")]), "a b x y", &[]);
+        stand(&mut cluster, "web", &["bare", "x"]);
+        check_fits(&cluster, &near("web", &[term("web", "zone")]), "x y", &[]);
+    }
+
+    #[test]
+    fn anti_affinity_keeps_away_and_a_node_without_the_key_is_in_no_domain() {
+        let mut cluster = world();
+        stand(&mut cluster, "noisy", &["a", "bare"]);
+        check_fits(&cluster, &away("web", &[term("noisy", "zone")]), "bare x y", &[("b", AWAY, Unschedulable)]);
+        check_fits(&cluster, &away("web", &[term("noisy", "kubernetes.io/hostname")]), "b bare x y", &[]);
+        check_fits(&cluster, &away("web", &[term("noisy", "zone"), term("web", "zone")]), "bare x y", &[]);
+    }
+
+    #[test]
+    fn placed_pods_keep_others_away_by_their_own_terms() {
+        let mut cluster = world();
+        let shy = Pod { key: PodKey::new("shop", "shy"), node_name: Some("a".into()), ..away("shy", &[term("web", "zone")]) };
+        cluster.apply_pod(shy.clone());
+        check_fits(&cluster, &pod("new", "web"), "bare x y", &[("b", EXISTING, Unschedulable)]);
+        check_fits(&cluster, &pod("new", "api"), "a b bare x y", &[]);
+        check_fits(&cluster, &away("web", &[term("shy", "zone")]), "bare x y", &[("b", AWAY, Unschedulable)]);
+        // Also while it is being deleted.
+        cluster.apply_pod(Pod { terminating: true, ..shy });
+        check_fits(&cluster, &pod("new", "web"), "bare x y", &[]);
+    }
+
+    #[test]
+    fn namespaces_are_meant_by_name_or_label() {
+        let mut cluster = world();
+        let db = Pod { key: PodKey::new("data", "db"), node_name: Some("a".into()), ..pod("db", "db") };
+        cluster.apply_pod(db);
+        let of_team = LabelSelector::of_labels(&labels(&[("team", "data")]));
+        let by = |namespaces: &[&str], namespace_selector: Option<LabelSelector>| {
+            let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
+            near("web", &[PodTerm { namespaces, namespace_selector, ..term("db", "zone") }])
+        };
+        check_fits(&cluster, &by(&["shop"], None), "", &[]);
+        check_fits(&cluster, &by(&["data", "shop"], None), "a b", &[]);
+        check_fits(&cluster, &by(&[], Some(LabelSelector::default())), "a b", &[]);
+        check_fits(&cluster, &by(&[], Some(of_team.clone())), "", &[]);
+        cluster.apply_namespace("data", labels(&[("team", "data")]));
+        check_fits(&cluster, &by(&[], Some(of_team.clone())), "a b", &[]);
+        cluster.apply_namespace("data", labels(&[]));
+        check_fits(&cluster, &by(&[], Some(of_team)), "", &[]);
+    }
+}

@@ -149,3 +149,95 @@ pub(super) fn retain(mask: &mut FixedBitSet, satisfies: impl Fn(usize) -> bool) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Cluster, LabelSelector, PodKey, SpreadDefault, Taint, TaintEffect, WhenUnsatisfiable};
+    use crate::filter::testing::{check_fits, labels, node, pod, selector, stand, world};
+    use crate::plan::VerdictCode::{Unresolvable, Unschedulable};
+
+    const TEXT: &str = "node(s) didn't match pod topology spread constraints";
+
+    fn over(key: &str) -> SpreadConstraint {
+        SpreadConstraint { topology_key: key.into(), selector: Some(selector("web")), ..SpreadConstraint::default() }
+    }
+
+    fn web(spread: &[SpreadConstraint]) -> Pod {
+        Pod { spread: spread.to_vec(), ..pod("new", "web") }
+    }
+
+    /// Two pods in zone 1, one in zone 2.
+    fn uneven() -> Cluster {
+        let mut cluster = world();
+        stand(&mut cluster, "web", &["a", "b", "x"]);
+        cluster
+    }
+
+    #[test]
+    fn no_domain_gets_too_far_above_the_emptiest() {
+        let missing = "node(s) didn't match pod topology spread constraints (missing required label)";
+        check_fits(&uneven(), &web(&[over("zone")]), "x y", &[("a", TEXT, Unschedulable), ("bare", missing, Unresolvable)]);
+        check_fits(&uneven(), &web(&[SpreadConstraint { max_skew: 2, ..over("zone") }]), "a b x y", &[]);
+        // One that does not count itself skews nothing.
+        check_fits(&uneven(), &Pod { labels: labels(&[("app", "api")]), ..web(&[over("zone")]) }, "a b x y", &[]);
+        check_fits(&uneven(), &web(&[over("kubernetes.io/hostname")]), "y", &[]);
+        check_fits(&uneven(), &web(&[over("zone"), over("kubernetes.io/hostname")]), "y", &[]);
+        check_fits(&uneven(), &web(&[SpreadConstraint { hard: false, ..over("zone") }]), "a b bare x y", &[]);
+    }
+
+    #[test]
+    fn too_few_domains_count_as_an_empty_one() {
+        let constraint = |min_domains| web(&[SpreadConstraint { min_domains, ..over("zone") }]);
+        check_fits(&uneven(), &constraint(2), "x y", &[]);
+        check_fits(&uneven(), &constraint(3), "", &[("x", TEXT, Unschedulable)]);
+    }
+
+    #[test]
+    fn pods_count_that_stay_and_are_of_the_namespace() {
+        let mut cluster = uneven();
+        cluster.apply_pod(Pod { terminating: true, node_name: Some("a".into()), ..pod("web-0", "web") });
+        check_fits(&cluster, &web(&[over("zone")]), "a b x y", &[]);
+        let elsewhere = Pod { key: PodKey::new("other", "new"), ..web(&[over("zone")]) };
+        check_fits(&uneven(), &elsewhere, "a b x y", &[]);
+    }
+
+    #[test]
+    fn a_selector_of_all_counts_none_but_the_pod_itself() {
+        let everything = |max_skew| web(&[SpreadConstraint { selector: Some(LabelSelector::default()), max_skew, ..over("zone") }]);
+        check_fits(&uneven(), &everything(1), "a b x y", &[]);
+        check_fits(&uneven(), &everything(0), "", &[("a", TEXT, Unschedulable)]);
+        check_fits(&uneven(), &web(&[SpreadConstraint { selector: None, max_skew: 0, ..over("zone") }]), "a b x y", &[]);
+    }
+
+    #[test]
+    fn excluded_nodes_do_not_count() {
+        let pinned = |honour_affinity| Pod {
+            node_selector: labels(&[("zone", "1")]),
+            ..web(&[SpreadConstraint { honour_affinity, ..over("zone") }])
+        };
+        check_fits(&uneven(), &pinned(true), "a b", &[]);
+        check_fits(&uneven(), &pinned(false), "", &[("a", TEXT, Unschedulable)]);
+        let mut cluster = uneven();
+        for name in ["x", "y"] {
+            let taints = vec![Taint { key: "gpu".into(), value: String::new(), effect: TaintEffect::NoSchedule }];
+            cluster.apply_node(crate::cluster::Node { taints, ..node(name, &[("zone", "2")]) });
+        }
+        let tainted = |honour_taints| web(&[SpreadConstraint { honour_taints, ..over("zone") }]);
+        check_fits(&cluster, &tainted(true), "a b", &[]);
+        check_fits(&cluster, &tainted(false), "", &[("a", TEXT, Unschedulable)]);
+    }
+
+    #[test]
+    fn the_operators_constraints_hold_for_pods_of_a_service_without_their_own() {
+        let list = vec![SpreadDefault { max_skew: 1, topology_key: "zone".into(), when_unsatisfiable: WhenUnsatisfiable::DoNotSchedule }];
+        let settings = crate::cluster::Settings { spread_defaults: SpreadDefaults::List(list), ..uneven().view().settings().clone() };
+        let mut cluster = Cluster::new(settings);
+        uneven().view().nodes().for_each(|(_, node)| drop(cluster.apply_node((**node).clone())));
+        stand(&mut cluster, "web", &["a", "b", "x"]);
+        check_fits(&cluster, &web(&[]), "a b bare x y", &[]);
+        cluster.apply_service("shop", "web", Some(selector("web")));
+        check_fits(&cluster, &web(&[]), "x y", &[("a", TEXT, Unschedulable)]);
+        check_fits(&cluster, &web(&[SpreadConstraint { hard: false, ..over("zone") }]), "a b bare x y", &[]);
+    }
+}

@@ -269,7 +269,7 @@ fn demand_draws_the_pods_of_its_workload() {
 fn another_scheduler_is_advised_by_bounds_alone() {
     let cluster = world();
     let nodes = ["cloud-1", "edge-2", "edge-3", "nowhere"];
-    let mut advise = |pod: &Pod, warm| Planner::new().advise(cluster.view(), pod, &nodes, NOW, warm);
+    let advise = |pod: &Pod, warm| Planner::new().advise(cluster.view(), pod, &nodes, NOW, warm);
     // Too large for every node, and without the cloud role: that is the other's business.
     let bounded = pod("web", 99_000, &[("edge-1", "40")]);
     let advice = advise(&bounded, Warmth::Warm).unwrap().unwrap();

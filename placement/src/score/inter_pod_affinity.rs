@@ -80,3 +80,61 @@ impl PodPreference {
         self.0.iter().filter_map(|key| key.domains.of(node).map(|domain| key.weights[domain])).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Cluster, PodAffinity, PodKey, Settings};
+    use crate::filter::testing::{check_scores, pod, stand, term, world};
+
+    const NAME: &str = "InterPodAffinity";
+
+    fn preferred(terms: &[(i32, PodTerm)]) -> PodAffinity {
+        PodAffinity { required: vec![], preferred: terms.to_vec() }
+    }
+
+    fn placed(node: &str, pod: Pod) -> Pod {
+        Pod { key: PodKey::new("shop", "placed"), node_name: Some(node.into()), ..pod }
+    }
+
+    #[test]
+    fn weights_add_up_per_domain_and_stretch_from_0_to_100() {
+        let mut cluster = world();
+        stand(&mut cluster, "db", &["a"]);
+        stand(&mut cluster, "noisy", &["x"]);
+        let near = |weight| preferred(&[(weight, term("db", "zone"))]);
+        let web = Pod { pod_affinity: near(5), ..pod("new", "web") };
+        check_scores(&cluster, &web, NAME, &[100, 100, 0, 0, 0]);
+        // a: 5 + 3, b: 5, x and y: -10.
+        let host = term("db", "kubernetes.io/hostname");
+        let both = Pod {
+            pod_affinity: preferred(&[(5, term("db", "zone")), (3, host)]),
+            pod_anti_affinity: preferred(&[(10, term("noisy", "zone"))]),
+            ..pod("new", "web")
+        };
+        check_scores(&cluster, &both, NAME, &[100, 83, 55, 0, 0]);
+        check_scores(&cluster, &pod("new", "web"), NAME, &[]);
+        check_scores(&cluster, &Pod { pod_affinity: preferred(&[(5, term("none", "zone"))]), ..pod("new", "web") }, NAME, &[]);
+    }
+
+    #[test]
+    fn placed_pods_have_wishes_too() {
+        let check = |placed_pod: Pod, settings: fn(&mut Settings), expected: &[i64]| {
+            let mut settings_of = world().view().settings().clone();
+            settings(&mut settings_of);
+            let mut cluster = Cluster::new(settings_of);
+            world().view().nodes().for_each(|(_, node)| drop(cluster.apply_node((**node).clone())));
+            cluster.apply_pod(placed("x", placed_pod));
+            check_scores(&cluster, &pod("new", "web"), NAME, expected);
+        };
+        let towards = |affinity| Pod { pod_affinity: affinity, ..pod("p", "p") };
+        let wishes = || preferred(&[(1, term("web", "zone"))]);
+        let needs = || PodAffinity { required: vec![term("web", "zone")], preferred: vec![] };
+        check(towards(wishes()), |_| {}, &[0, 0, 0, 100, 100]);
+        check(Pod { pod_anti_affinity: wishes(), ..pod("p", "p") }, |_| {}, &[100, 100, 100, 0, 0]);
+        check(towards(needs()), |_| {}, &[0, 0, 0, 100, 100]);
+        check(towards(needs()), |settings| settings.hard_pod_affinity_weight = 0, &[]);
+        check(towards(wishes()), |settings| settings.ignore_preferred_terms_of_existing_pods = true, &[]);
+        check(Pod { pod_anti_affinity: needs(), ..pod("p", "p") }, |_| {}, &[]);
+    }
+}

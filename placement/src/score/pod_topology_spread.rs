@@ -105,3 +105,59 @@ impl SpreadPreference {
         scores.sum::<f64>().round() as i64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Cluster;
+    use crate::filter::testing::{check_scores, labels, pod, selector, stand, world};
+
+    const NAME: &str = "PodTopologySpread";
+
+    fn web(spread: &[(i32, &str)]) -> Pod {
+        let constraint = |(max_skew, key): &(i32, &str)| SpreadConstraint {
+            max_skew: *max_skew,
+            topology_key: (*key).to_owned(),
+            hard: false,
+            selector: Some(selector("web")),
+            ..SpreadConstraint::default()
+        };
+        Pod { spread: spread.iter().map(constraint).collect(), ..pod("new", "web") }
+    }
+
+    /// Two pods on a, one on x.
+    fn uneven() -> Cluster {
+        let mut cluster = world();
+        stand(&mut cluster, "web", &["a", "a", "x"]);
+        cluster
+    }
+
+    #[test]
+    fn emptier_domains_score_higher() {
+        // Raw: 2 ln 4 = 2.77 and ln 4 = 1.39, so 3 and 1.
+        check_scores(&uneven(), &web(&[(1, "zone")]), NAME, &[33, 33, 0, 100, 100]);
+        // 2.77 + 2 and 1.39 + 2: 5 and 3.
+        check_scores(&uneven(), &web(&[(3, "zone")]), NAME, &[60, 60, 0, 100, 100]);
+        // 4 nodes have the label: 2 ln 6 = 3.58, ln 6 = 1.79, so 4, 0, 2, 0.
+        check_scores(&uneven(), &web(&[(1, "kubernetes.io/hostname")]), NAME, &[0, 100, 0, 50, 100]);
+        // Both: 6.36, 2.77, 3.18, 1.39, so 6, 3, 3, 1.
+        check_scores(&uneven(), &web(&[(1, "zone"), (1, "kubernetes.io/hostname")]), NAME, &[16, 66, 0, 66, 100]);
+    }
+
+    #[test]
+    fn without_a_pod_to_count_all_that_are_scored_are_best() {
+        check_scores(&world(), &web(&[(1, "zone")]), NAME, &[100, 100, 0, 100, 100]);
+        check_scores(&world(), &web(&[(1, "none")]), NAME, &[0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn pods_of_a_service_are_spread_over_nodes_and_zones_by_default() {
+        let mut cluster = uneven();
+        check_scores(&cluster, &web(&[]), NAME, &[]);
+        cluster.apply_service("shop", "web", Some(selector("web")));
+        // Five nodes: ln 7 = 1.95; zones 1, 2 and none: ln 5 = 1.61. a: 2 * 1.95 + 2 + 2 * 1.61 + 4 = 13.1; b: 2 + 3.22 + 4 = 9.2;
+        // x: 1.95 + 2 + 1.61 + 4 = 9.6; y: 2 + 1.61 + 4 = 7.6; bare has neither label: 0. Rounded 13, 9, 10, 8, 0.
+        check_scores(&cluster, &web(&[]), NAME, &[0, 30, 100, 23, 38]);
+        check_scores(&cluster, &Pod { labels: labels(&[("app", "api")]), ..web(&[]) }, NAME, &[]);
+    }
+}
