@@ -56,8 +56,12 @@ const PROGRAMS: [Program; 3] = [
             rule(&[""], &["pods/binding"], &["create"]),
             rule(&[""], &["pods/status"], &["patch"]),
             rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
-            // Which pods serve requests, so that they are ranked by the response time of their demand.
-            rule(&[""], &["services"], READ),
+            // Which pods serve requests, so that they are ranked by the response time of their demand. And pods are spread by the selectors of
+            // their Services and controllers.
+            rule(&[""], &["services", "replicationcontrollers"], READ),
+            rule(&["apps"], &["replicasets", "statefulsets"], READ),
+            // Affinity between pods may mean namespaces by their labels.
+            rule(&[""], &["namespaces"], READ),
             rule(&[GROUP], &["edgeloadbalancers"], READ),
             // Summaries of the topology, and room kept for failures.
             rule(

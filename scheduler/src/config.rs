@@ -4,7 +4,7 @@ use chassis::client::ClientConfig;
 use chassis::config::{Duration, Problems, Validate};
 use chassis::lease::LeaseConfig;
 use chassis::watches::WatchConfig;
-use placement::cluster::{LabelMatch, Price, Undelayed, Weights};
+use placement::cluster::{LabelMatch, Price, SpreadDefaults, Undelayed, Weights};
 use placement::units::{Micros, Span};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -59,6 +59,12 @@ pub struct PlacementConfig {
     pub band_floor: Duration,
     pub price: Option<Price>,
     pub weights: Weights,
+    /// How pods without topology spread constraints are spread: `system`, or `list` with maxSkew, topologyKey and whenUnsatisfiable of each.
+    pub spread_defaults: SpreadDefaults,
+    /// What a placed pod's required affinity towards a pod weighs in the pod's score, 0 to 100.
+    pub hard_pod_affinity_weight: i32,
+    /// Pods without preferred affinity of their own are not scored by that of placed pods.
+    pub ignore_preferred_terms_of_existing_pods: bool,
     /// For negative controls in demonstrations only: `false` ignores every delay bound.
     pub delay_filter: bool,
 }
@@ -147,6 +153,9 @@ impl Default for PlacementConfig {
             band_floor: std::time::Duration::from_micros(u64::from(model.band_floor.0)).into(),
             price: model.price,
             weights: model.weights,
+            spread_defaults: model.spread_defaults,
+            hard_pod_affinity_weight: model.hard_pod_affinity_weight,
+            ignore_preferred_terms_of_existing_pods: model.ignore_preferred_terms_of_existing_pods,
             delay_filter: model.delay_filter,
         }
     }
@@ -195,6 +204,9 @@ impl PlacementConfig {
             price: self.price.clone(),
             delay_filter: self.delay_filter,
             weights: self.weights,
+            spread_defaults: self.spread_defaults.clone(),
+            hard_pod_affinity_weight: self.hard_pod_affinity_weight,
+            ignore_preferred_terms_of_existing_pods: self.ignore_preferred_terms_of_existing_pods,
         }
     }
 }
@@ -243,6 +255,18 @@ impl Validate for Config {
             }
             if !(0.0..=100.0).contains(&self.placement.band_percent) {
                 problems.wrong("bandPercent", self.placement.band_percent, "0 to 100");
+            }
+            if !(0..=100).contains(&self.placement.hard_pod_affinity_weight) {
+                problems.wrong("hardPodAffinityWeight", self.placement.hard_pod_affinity_weight, "0 to 100");
+            }
+            let SpreadDefaults::List(defaults) = &self.placement.spread_defaults else { return };
+            for (i, default) in defaults.iter().enumerate() {
+                if default.max_skew < 1 {
+                    problems.wrong(&format!("spreadDefaults.list[{i}].maxSkew"), default.max_skew, "at least 1");
+                }
+                if default.topology_key.is_empty() {
+                    problems.wrong(&format!("spreadDefaults.list[{i}].topologyKey"), "\"\"", "a label of nodes");
+                }
             }
         });
         if self.binding.parallelism == 0 {

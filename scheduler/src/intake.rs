@@ -1,4 +1,4 @@
-//! From watches to the state: pods of every scheduler, and nodes.
+//! From watches to the state: pods of every scheduler, nodes, and what pods are selected by.
 
 use crate::state::{Shared, Told, now};
 use crate::topology::board::Board;
@@ -6,8 +6,9 @@ use crate::topology::demand::DemandBoard;
 use chassis::watches::Change;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1;
+use kube::Resource;
 use kube::api::ObjectMeta;
-use placement::cluster::PodKey;
+use placement::cluster::{Controller, ControllerKind, LabelSelector, Labels, PodKey};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -93,20 +94,77 @@ fn delete_node(shared: &Shared, board: &Board, name: &str) {
     });
 }
 
-/// Feeds the selectors of Services until the watch ends: demand comes by Service, and is placed by workload.
-pub async fn services(mut changes: impl Stream<Item = Change<v1::Service>> + Unpin, demand: Arc<DemandBoard>) {
+/// Feeds the selectors of Services until the watch ends. Demand comes by Service, and is placed by workload; and pods of a Service are spread.
+pub async fn services(mut changes: impl Stream<Item = Change<v1::Service>> + Unpin, shared: Arc<Shared>, demand: Arc<DemandBoard>) {
+    let set = |namespace: &str, name: &str, selector: Option<Labels>| {
+        shared.lock().cluster.apply_service(namespace, name, selector.as_ref().map(LabelSelector::of_labels));
+        demand.set_service(namespace, name, selector);
+    };
     let apply = |service: &v1::Service| {
-        let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone());
-        demand.set_service(namespace(&service.metadata), name(&service.metadata), selector);
+        set(namespace(&service.metadata), name(&service.metadata), service.spec.as_ref().and_then(|spec| spec.selector.clone()));
     };
     while let Some(change) = changes.next().await {
         match change {
             Change::Apply(service) => apply(&service),
-            Change::Delete(service) => demand.set_service(namespace(&service.metadata), name(&service.metadata), None),
+            Change::Delete(service) => set(namespace(&service.metadata), name(&service.metadata), None),
             Change::Reset(services) => {
                 let listed: HashSet<(&str, &str)> = services.iter().map(|s| (namespace(&s.metadata), name(&s.metadata))).collect();
+                let known = shared.lock().cluster.snapshot();
+                for (namespace, name) in known.services().filter(|service| !listed.contains(service)) {
+                    set(namespace, name, None);
+                }
                 demand.keep_services(|namespace, name| listed.contains(&(namespace, name)));
                 services.iter().for_each(apply);
+            }
+        }
+    }
+}
+
+/// Feeds the selectors of controllers of one kind until the watch ends: pods are spread by them that have no constraints of their own.
+pub async fn controllers<K: Resource>(
+    mut changes: impl Stream<Item = Change<K>> + Unpin,
+    kind: ControllerKind,
+    selector: fn(&K) -> Option<LabelSelector>,
+    shared: Arc<Shared>,
+) {
+    let set = |namespace: &str, name: &str, selector: Option<LabelSelector>| {
+        shared.lock().cluster.apply_controller(namespace, &Controller { kind, name: name.to_owned() }, selector);
+    };
+    let apply = |object: &K| set(namespace(object.meta()), name(object.meta()), selector(object));
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Apply(object) => apply(&object),
+            Change::Delete(object) => set(namespace(object.meta()), name(object.meta()), None),
+            Change::Reset(objects) => {
+                let listed: HashSet<(&str, &str)> = objects.iter().map(|o| (namespace(o.meta()), name(o.meta()))).collect();
+                let known = shared.lock().cluster.snapshot();
+                let of_kind = known.controllers().filter(|(_, controller)| controller.kind == kind);
+                for (namespace, controller) in of_kind.filter(|(namespace, c)| !listed.contains(&(*namespace, c.name.as_str()))) {
+                    set(namespace, &controller.name, None);
+                }
+                objects.iter().for_each(apply);
+            }
+        }
+    }
+}
+
+/// Feeds the labels of namespaces until the watch ends: affinity may mean namespaces by label.
+pub async fn namespaces(mut changes: impl Stream<Item = Change<v1::Namespace>> + Unpin, shared: Arc<Shared>) {
+    let apply = |namespace: &v1::Namespace| {
+        let labels = namespace.metadata.labels.clone().unwrap_or_default();
+        shared.lock().cluster.apply_namespace(name(&namespace.metadata), labels);
+    };
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Apply(namespace) => apply(&namespace),
+            Change::Delete(namespace) => shared.lock().cluster.delete_namespace(name(&namespace.metadata)),
+            Change::Reset(namespaces) => {
+                let listed: HashSet<&str> = namespaces.iter().map(|namespace| name(&namespace.metadata)).collect();
+                let known = shared.lock().cluster.snapshot();
+                for gone in known.namespace_names().filter(|name| !listed.contains(name)) {
+                    shared.lock().cluster.delete_namespace(gone);
+                }
+                namespaces.iter().for_each(apply);
             }
         }
     }

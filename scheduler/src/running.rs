@@ -17,6 +17,7 @@ use crate::topology::node_networks;
 use crate::topology::service::{self, Explainer, Service};
 use crate::topology::source::{AgentSource, FileSource, Poll, Source};
 use crate::topology::summary::found_sites;
+use api::convert;
 use chassis::admin::Admin;
 use chassis::authn::{Authenticator, Authorizer, TOPOLOGY_AUDIENCE, require_access};
 use chassis::client::{self, ClientConfig, ConnectError, Connection, Interrupted};
@@ -28,6 +29,7 @@ use chassis::tls::{ServingCertificate, TlsError};
 use chassis::watches::Watches;
 use kube::Api;
 use kube::runtime::watcher;
+use placement::cluster::ControllerKind;
 use placement::plan::Planner;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
@@ -357,8 +359,17 @@ fn watch(
     shutdown.spawn(intake::pods(pods, shared.clone(), config.scheduler_name.clone()));
     let nodes = watches.watch(Api::all(client.clone()), all.clone(), "nodes", shutdown);
     shutdown.spawn(intake::nodes(nodes, shared.clone(), board.clone()));
-    let services = watches.watch(Api::all(client.clone()), all, "services", shutdown);
-    shutdown.spawn(intake::services(services, demand.clone()));
+    let services = watches.watch(Api::all(client.clone()), all.clone(), "services", shutdown);
+    shutdown.spawn(intake::services(services, shared.clone(), demand.clone()));
+    let namespaces = watches.watch(Api::all(client.clone()), all.clone(), "namespaces", shutdown);
+    shutdown.spawn(intake::namespaces(namespaces, shared.clone()));
+    let replica_sets = watches.watch(Api::all(client.clone()), all.clone(), "replicasets", shutdown);
+    shutdown.spawn(intake::controllers(replica_sets, ControllerKind::ReplicaSet, convert::replica_set_selector, shared.clone()));
+    let stateful_sets = watches.watch(Api::all(client.clone()), all.clone(), "statefulsets", shutdown);
+    shutdown.spawn(intake::controllers(stateful_sets, ControllerKind::StatefulSet, convert::stateful_set_selector, shared.clone()));
+    let replicators = watches.watch(Api::all(client.clone()), all, "replicationcontrollers", shutdown);
+    let (kind, selector) = (ControllerKind::ReplicationController, convert::replication_controller_selector);
+    shutdown.spawn(intake::controllers(replicators, kind, selector, shared.clone()));
 }
 
 /// Sends readers what changed, finds sites, and forgets what is too old.

@@ -1,6 +1,7 @@
 //! From Kubernetes' objects to the model, keeping what the model needs and nothing else. Strings are parsed here, once.
 
 mod affinity;
+mod controller;
 mod delay;
 mod label_selector;
 mod node;
@@ -10,6 +11,7 @@ mod requests;
 mod spread;
 mod taint;
 
+pub use controller::{replica_set_selector, replication_controller_selector, stateful_set_selector};
 pub use node::node;
 pub use pod::pod;
 

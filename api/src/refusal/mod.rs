@@ -24,9 +24,6 @@ type ContainerRule = Rule<fn(&PodSpec, &Container) -> bool>;
 type VolumeRule = Rule<fn(&Volume) -> bool>;
 
 const POD_RULES: &[PodRule] = &[
-    ("affinity.podAffinity", uses_pod_affinity, UNSUPPORTED),
-    ("affinity.podAntiAffinity", uses_pod_anti_affinity, UNSUPPORTED),
-    ("topologySpreadConstraints", |spec| some(&spec.topology_spread_constraints), UNSUPPORTED),
     ("resourceClaims", |spec| some(&spec.resource_claims), DEVICES),
     ("schedulingGroup", |spec| spec.scheduling_group.is_some(), UNSUPPORTED),
     ("os", |spec| spec.os.as_ref().is_some_and(|os| os.name != "linux"), OTHER_SYSTEM),
@@ -85,22 +82,6 @@ pub fn refusals(spec: &PodSpec) -> Vec<Refusal> {
 /// Set and not empty.
 fn some<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
-}
-
-fn uses_pod_affinity(spec: &PodSpec) -> bool {
-    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.pod_affinity.as_ref());
-    affinity.is_some_and(|affinity| {
-        some(&affinity.required_during_scheduling_ignored_during_execution)
-            || some(&affinity.preferred_during_scheduling_ignored_during_execution)
-    })
-}
-
-fn uses_pod_anti_affinity(spec: &PodSpec) -> bool {
-    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.pod_anti_affinity.as_ref());
-    affinity.is_some_and(|affinity| {
-        some(&affinity.required_during_scheduling_ignored_during_execution)
-            || some(&affinity.preferred_during_scheduling_ignored_during_execution)
-    })
 }
 
 /// On the host's network every port is the host's, also where the API server has not copied it to `hostPort`.

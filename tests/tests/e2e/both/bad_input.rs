@@ -43,12 +43,9 @@ async fn bad_bounds_keep_the_pod_pending_with_the_reason() {
 async fn what_is_not_implemented_is_refused_by_name() {
     let cluster = Cluster::start().await;
     let replica = cluster.run(cluster.config()).await;
-    let spread = |pod: &mut serde_json::Value| {
-        pod["spec"]["topologySpreadConstraints"] =
-            json!([{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]);
-    };
-    cluster.create("spread", "1Gi", &[], spread).await;
-    let told = cluster.until("spread waits", async || cluster.condition("spread").await.filter(|told| told.0 == "Unschedulable")).await;
-    assert!(told.1.contains("spec.topologySpreadConstraints"), "{}", told.1);
+    let windows = |pod: &mut serde_json::Value| pod["spec"]["os"] = json!({"name": "windows"});
+    cluster.create("windows", "1Gi", &[], windows).await;
+    let told = cluster.until("windows waits", async || cluster.condition("windows").await.filter(|told| told.0 == "Unschedulable")).await;
+    assert!(told.1.contains("spec.os"), "{}", told.1);
     replica.stop().await;
 }

@@ -1,6 +1,7 @@
 //! Scenarios that know the cluster by its kubeconfigs alone.
 
 mod agents;
+mod among_pods;
 mod bad_input;
 mod leadership;
 mod people;
