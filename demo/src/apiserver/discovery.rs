@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::resource::{Resource, Tables, api_version};
+use super::resource::{Resource, Shape, Tables, api_version};
 
 /// `/version`. The Kubernetes version whose behaviour this server follows.
 pub fn version() -> Value {
@@ -51,13 +51,18 @@ pub fn resources(tables: &Tables, group: &str, version: &str) -> Option<Value> {
     let mut found = Vec::new();
     for resource in &tables.resources {
         if *resource.group == *group && *resource.version == *version {
-            found.push(json!({ "name": resource.plural, "singularName": resource.singular,
-                "namespaced": resource.namespaced, "kind": resource.kind, "verbs": resource.verbs(),
-                "shortNames": resource.short_names, "categories": resource.categories }));
+            let mut document = json!({ "name": resource.plural, "singularName": resource.singular,
+                "namespaced": resource.namespaced, "kind": resource.kind, "verbs": resource.verbs() });
+            add_names(&mut document, resource);
+            found.push(document);
             for (name, [group, version, kind], verbs) in resource.subresources() {
-                found.push(json!({ "name": format!("{}/{name}", resource.plural), "singularName": "",
-                    "namespaced": resource.namespaced, "group": group, "version": version, "kind": kind,
-                    "verbs": verbs }));
+                let mut document = json!({ "name": format!("{}/{name}", resource.plural), "singularName": "",
+                    "namespaced": resource.namespaced, "kind": kind, "verbs": verbs });
+                if !version.is_empty() {
+                    document["group"] = group.into();
+                    document["version"] = version.into();
+                }
+                found.push(document);
             }
         }
     }
@@ -65,6 +70,15 @@ pub fn resources(tables: &Tables, group: &str, version: &str) -> Option<Value> {
         json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version),
             "resources": found })
     })
+}
+
+/// Short names and categories, where there are any.
+fn add_names(document: &mut Value, resource: &Resource) {
+    for (key, names) in [("shortNames", &resource.short_names), ("categories", &resource.categories)] {
+        if !names.is_empty() {
+            document[key] = json!(names);
+        }
+    }
 }
 
 /// Everything at once, for clients that ask for `APIGroupDiscoveryList`; `core` picks `/api` or `/apis`.
@@ -86,24 +100,37 @@ pub fn aggregated(tables: &Tables, core: bool) -> Value {
                     json!({ "version": version, "resources": resources, "freshness": "Current" })
                 })
                 .collect();
-            json!({ "metadata": { "name": group }, "versions": versions })
+            let metadata = if core { json!({}) } else { json!({ "name": group }) };
+            json!({ "metadata": metadata, "versions": versions })
         })
         .collect();
     json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items })
 }
 
 fn aggregated_resource(resource: &Resource) -> Value {
-    let kind = |[group, version, kind]: [&str; 3]| json!({ "group": group, "version": version, "kind": kind });
+    // Built-in kinds leave out their own group and version, custom ones say them.
+    let own = match resource.shape {
+        Shape::Builtin(_) => ["", ""],
+        Shape::Custom(_) => [&*resource.group, &*resource.version],
+    };
+    let kind = |[group, version, kind]: [&str; 3]| {
+        let [group, version] = if version.is_empty() { own } else { [group, version] };
+        json!({ "group": group, "version": version, "kind": kind })
+    };
     let subresources: Vec<Value> = resource
         .subresources()
         .into_iter()
         .map(|(name, response, verbs)| json!({ "subresource": name, "responseKind": kind(response), "verbs": verbs }))
         .collect();
-    json!({ "resource": resource.plural, "singularResource": resource.singular,
-        "responseKind": kind([&*resource.group, &*resource.version, &*resource.kind]),
+    let mut document = json!({ "resource": resource.plural, "singularResource": resource.singular,
+        "responseKind": kind(["", "", &*resource.kind]),
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
-        "verbs": resource.verbs(), "shortNames": resource.short_names, "categories": resource.categories,
-        "subresources": subresources })
+        "verbs": resource.verbs() });
+    add_names(&mut document, resource);
+    if !subresources.is_empty() {
+        document["subresources"] = subresources.into();
+    }
+    document
 }
 
 #[cfg(test)]

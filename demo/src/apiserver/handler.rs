@@ -53,7 +53,9 @@ async fn answer(api: &Arc<Api>, peer: Option<Identity>, request: Request<Body>) 
         }
         return documents(api, path, &parts.headers);
     };
-    let resource = served(api, &target)?;
+    let Some(resource) = served(api, &target) else {
+        return if api.registry.tables().has_builtin(&target.group, &target.version) { Err(ApiError::no_such_resource()) } else { Ok(no_such_page()) };
+    };
     let verb = target.verb(&parts.method, &query);
     if api.enforce_rbac {
         authorize(api, &user, &target, verb)?;
@@ -127,13 +129,11 @@ fn authorize(api: &Api, user: &Identity, target: &ResourcePath, verb: &str) -> R
     Err(ApiError::unauthorized_request(group, target.name.as_deref().unwrap_or_default(), message))
 }
 
-fn served(api: &Api, target: &ResourcePath) -> Result<Arc<Resource>, ApiError> {
+fn served(api: &Api, target: &ResourcePath) -> Option<Arc<Resource>> {
     // `bindings` exists only to be posted to, and is a pod's subresource in all but path.
     let plural = if target.group.is_empty() && target.resource == "bindings" { "pods" } else { &target.resource };
-    api.registry
-        .find(&target.group, &target.version, plural)
-        .filter(|resource| scope_matches(resource, target.namespace.as_deref()))
-        .ok_or_else(ApiError::no_such_resource)
+    let resource = api.registry.find(&target.group, &target.version, plural)?;
+    scope_matches(&resource, target.namespace.as_deref()).then_some(resource)
 }
 
 fn perform(call: &Call<'_>, method: &Method, target: &ResourcePath, headers: &HeaderMap, body: &Bytes) -> Result<Reply, ApiError> {
@@ -274,20 +274,25 @@ fn documents(api: &Api, path: &str, headers: &HeaderMap) -> Result<Response<Body
         ["openapi", "v2"] if !negotiate::accepts_json(headers) => return Err(ApiError::not_acceptable()),
         ["openapi", "v2"] => Some(openapi::v2(&api.openapi, &tables)),
         ["openapi", "v3"] => Some(openapi::index(&tables)),
-        ["openapi", "v3", rest @ ..] => return openapi_v3(api, &tables, &rest.join("/")),
+        ["openapi", "v3", rest @ ..] => return Ok(openapi_v3(api, &tables, &rest.join("/"))),
         _ => None,
     };
-    document.map(|document| json(StatusCode::OK, &document)).ok_or_else(ApiError::no_such_resource)
+    Ok(document.map_or_else(no_such_page, |document| json(StatusCode::OK, &document)))
+}
+
+/// The answer to a path that is nobody's; below a built-in group and version it is a Status.
+fn no_such_page() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 /// A document that a client may keep for as long as its address stays in the index.
-fn openapi_v3(api: &Api, tables: &Tables, path: &str) -> Result<Response<Body>, ApiError> {
-    let document = openapi::v3(&api.openapi, tables, path).ok_or_else(ApiError::no_such_resource)?;
+fn openapi_v3(api: &Api, tables: &Tables, path: &str) -> Response<Body> {
+    let Some(document) = openapi::v3(&api.openapi, tables, path) else { return no_such_page() };
     let mut response = json(StatusCode::OK, &document);
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", openapi::fingerprint(tables, path))) {
         response.headers_mut().insert(header::ETAG, tag);
     }
-    Ok(response)
+    response
 }
 
 fn json(status: StatusCode, value: &Value) -> Response<Body> {

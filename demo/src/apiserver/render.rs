@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use super::negotiate::{Form, IncludeObject};
-use super::resource::{Resource, View};
+use super::resource::{Resource, Shape, View};
 use super::store::{Change, Object, frame};
 use super::table;
 use super::verbs::list::Page;
@@ -128,15 +128,29 @@ impl Renderer {
                     if at > 0 {
                         out.put_u8(b',');
                     }
-                    if self.plain() {
-                        out.put_slice(&object.json);
-                    } else {
-                        out.put_slice(self.resource.to_served(object.value()).to_string().as_bytes());
-                    }
+                    self.item(object, &mut out);
                 }
                 out.put_slice(b"]}");
                 out.freeze()
             }
+        }
+    }
+
+    /// One item of a list: of a built-in kind without its type, which the list says.
+    fn item(&self, object: &Object, out: &mut BytesMut) {
+        let custom = matches!(self.resource.shape, Shape::Custom(_));
+        if !self.plain() {
+            let mut served = self.resource.to_served(object.value());
+            if let Some(fields) = served.as_object_mut().filter(|_| !custom) {
+                fields.shift_remove("kind");
+                fields.shift_remove("apiVersion");
+            }
+            out.put_slice(served.to_string().as_bytes());
+        } else if let Some(fields) = object.untyped_fields().filter(|_| !custom) {
+            out.put_u8(b'{');
+            out.put_slice(fields);
+        } else {
+            out.put_slice(&object.json);
         }
     }
 }

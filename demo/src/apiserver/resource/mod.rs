@@ -122,29 +122,41 @@ impl Resource {
         }
     }
 
-    /// The verbs in discovery.
+    /// The verbs in discovery, in the order in which the real server names them.
     pub fn verbs(&self) -> &'static [&'static str] {
-        if self.stored() { &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"] } else { &["create"] }
+        match self.shape {
+            _ if !self.stored() => &["create"],
+            Shape::Custom(_) => &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"],
+            Shape::Builtin(_) if self.is("namespaces") => &["create", "delete", "get", "list", "patch", "update", "watch"],
+            Shape::Builtin(_) => &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+        }
     }
 
-    /// Subresources as (name, kind with group and version, verbs).
+    /// Subresources as (name, kind with group and version, verbs), by name; group and version are empty where they are the resource's own.
     pub fn subresources(&self) -> Vec<(&'static str, [&str; 3], &'static [&'static str])> {
         const READ_WRITE: &[&str] = &["get", "patch", "update"];
         const CREATE: &[&str] = &["create"];
-        let own = [&*self.group, &*self.version, &*self.kind];
+        let own = ["", "", &*self.kind];
         let mut found = Vec::new();
-        if self.status {
-            found.push(("status", own, READ_WRITE));
+        if self.is("pods") {
+            found.push(("binding", ["", "", "Binding"], CREATE));
+            found.push(("eviction", ["policy", "v1", "Eviction"], CREATE));
+        }
+        if self.is("namespaces") {
+            found.push(("finalize", own, &["update"] as &[&str]));
         }
         if self.scale.is_some() {
             found.push(("scale", ["autoscaling", "v1", "Scale"], READ_WRITE));
         }
-        if self.is("pods") {
-            found.push(("binding", ["", "v1", "Binding"], CREATE));
-            found.push(("eviction", ["policy", "v1", "Eviction"], CREATE));
+        if self.status {
+            found.push(("status", own, READ_WRITE));
         }
         if self.is("serviceaccounts") {
             found.push(("token", ["authentication.k8s.io", "v1", "TokenRequest"], CREATE));
+        }
+        if matches!(self.shape, Shape::Custom(_)) {
+            // Of a definition the status comes first.
+            found.reverse();
         }
         found
     }

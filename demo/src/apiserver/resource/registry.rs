@@ -78,6 +78,11 @@ impl Tables {
         self.resources.iter().find(|r| *r.group == *group && *r.kind == *kind)
     }
 
+    /// Whether built-in kinds are served in the group and version.
+    pub fn has_builtin(&self, group: &str, version: &str) -> bool {
+        self.resources.iter().any(|r| *r.group == *group && *r.version == *version && matches!(r.shape, Shape::Builtin(_)))
+    }
+
     /// The served (group, versions) pairs, in order.
     pub fn groups(&self) -> Vec<(&str, Vec<&str>)> {
         let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();

@@ -54,6 +54,7 @@ impl Object {
     /// Takes the object apart, with `rv` written into its metadata.
     pub(super) fn new(storage: &Arc<Storage>, namespace: &str, name: &str, mut value: Value, rv: u64) -> Self {
         value["metadata"]["resourceVersion"] = rv.to_string().into();
+        lead_with_type(&mut value);
         let text = |value: &Value| -> Box<str> {
             match value {
                 Value::String(s) => s.as_str().into(),
@@ -77,6 +78,19 @@ impl Object {
         Self { storage: storage.clone(), namespace: namespace.into(), name: name.into(), uid, rv, labels, fields, owners, deleting, json }
     }
 
+    /// The fields after kind and `apiVersion`, without the opening brace: lists of built-in kinds say the type once, for all items. `None`
+    /// for an object that has no such fields.
+    pub fn untyped_fields(&self) -> Option<&[u8]> {
+        let mut rest = self.json.strip_prefix(b"{")?;
+        for key in [&b"\"kind\":\""[..], &b"\"apiVersion\":\""[..]] {
+            rest = rest.strip_prefix(key)?;
+            // Neither holds a quote: both were compared with the resource's own.
+            let end = rest.iter().position(|byte| *byte == b'"')?;
+            rest = rest[end + 1..].strip_prefix(b",")?;
+        }
+        Some(rest)
+    }
+
     /// The object parsed; the caller may change it freely.
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.json).expect("stored objects are valid JSON")
@@ -96,6 +110,16 @@ impl Object {
                 let index = self.storage.fields.iter().position(|field| &*field.label == label)?;
                 self.fields.get(index).map(|v| &**v)
             }
+        }
+    }
+}
+
+/// Puts kind and `apiVersion` where the API puts them and [`Object::untyped_fields`] expects them.
+fn lead_with_type(value: &mut Value) {
+    let Value::Object(fields) = value else { return };
+    for key in ["apiVersion", "kind"] {
+        if let Some(text) = fields.shift_remove(key) {
+            fields.shift_insert(0, key.to_owned(), text);
         }
     }
 }
