@@ -6,7 +6,8 @@ use super::resource::{Resource, Shape, Tables, api_version};
 
 /// `/version`. The Kubernetes version whose behaviour this server follows.
 pub fn version() -> Value {
-    json!({ "major": "1", "minor": "37", "gitVersion": "v1.37.0+edge-demo", "gitCommit": "", "gitTreeState": "clean",
+    json!({ "major": "1", "minor": "37", "emulationMajor": "1", "emulationMinor": "37", "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "36", "gitVersion": "v1.37.0", "gitCommit": "", "gitTreeState": "clean",
         "buildDate": "2026-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH) })
 }
@@ -67,8 +68,12 @@ pub fn resources(tables: &Tables, group: &str, version: &str) -> Option<Value> {
         }
     }
     (!found.is_empty()).then(|| {
-        json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version),
-            "resources": found })
+        let mut list = json!({ "kind": "APIResourceList", "groupVersion": api_version(group, version), "resources": found });
+        if !group.is_empty() {
+            // That of the core group, which is older, does not say it.
+            list["apiVersion"] = "v1".into();
+        }
+        list
     })
 }
 

@@ -17,7 +17,7 @@ use super::negotiate::{self, Form};
 use super::patch::is_apply;
 use super::path::{self, Query, ResourcePath};
 use super::render::Renderer;
-use super::resource::{Resource, Tables};
+use super::resource::{Resource, Shape, Tables};
 use super::status::{ApiError, GroupResource};
 use super::verbs::decode::yaml;
 use super::verbs::delete::DeleteOptions;
@@ -27,6 +27,8 @@ use super::{discovery, openapi, watch};
 
 /// Largest request body, as the API server's.
 const BODY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
+
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Answers one request; `peer` is whom the connection's client certificate names.
 pub async fn handle(api: Arc<Api>, peer: Option<Identity>, request: Request<Body>) -> Response<Body> {
@@ -51,12 +53,13 @@ async fn answer(api: &Arc<Api>, peer: Option<Identity>, request: Request<Body>) 
         if parts.method != Method::GET {
             return Err(ApiError::method_not_allowed());
         }
-        return documents(api, path, &parts.headers);
-    };
-    let Some(resource) = served(api, &target) else {
-        return if api.registry.tables().has_builtin(&target.group, &target.version) { Err(ApiError::no_such_resource()) } else { Ok(no_such_page()) };
+        return documents(api, path, &query, &parts.headers);
     };
     let verb = target.verb(&parts.method, &query);
+    let Some(resource) = served(api, &target, verb) else {
+        let builtin = api.registry.tables().has_builtin(&target.group, &target.version);
+        return if builtin { Err(ApiError::no_such_resource()) } else { Ok(no_such_page()) };
+    };
     if api.enforce_rbac {
         authorize(api, &user, &target, verb)?;
     }
@@ -129,11 +132,16 @@ fn authorize(api: &Api, user: &Identity, target: &ResourcePath, verb: &str) -> R
     Err(ApiError::unauthorized_request(group, target.name.as_deref().unwrap_or_default(), message))
 }
 
-fn served(api: &Api, target: &ResourcePath) -> Option<Arc<Resource>> {
+fn served(api: &Api, target: &ResourcePath, verb: &str) -> Option<Arc<Resource>> {
     // `bindings` exists only to be posted to, and is a pod's subresource in all but path.
     let plural = if target.group.is_empty() && target.resource == "bindings" { "pods" } else { &target.resource };
     let resource = api.registry.find(&target.group, &target.version, plural)?;
-    scope_matches(&resource, target.namespace.as_deref()).then_some(resource)
+    // Of custom resources only lists and watches reach over all namespaces; other requests there find nothing.
+    let reached = matches!(resource.shape, Shape::Builtin(_))
+        || !resource.namespaced
+        || target.namespace.is_some()
+        || matches!(verb, "list" | "watch");
+    (reached && scope_matches(&resource, target.namespace.as_deref())).then_some(resource)
 }
 
 fn perform(call: &Call<'_>, method: &Method, target: &ResourcePath, headers: &HeaderMap, body: &Bytes) -> Result<Reply, ApiError> {
@@ -251,7 +259,7 @@ fn rendered(resource: &Arc<Resource>, form: Form, reply: Reply, warnings: &[Stri
     response
 }
 
-fn documents(api: &Api, path: &str, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+fn documents(api: &Api, path: &str, query: &Query, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
     let tables = api.registry.tables();
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     let aggregated = negotiate::wants_aggregated_discovery(headers);
@@ -273,8 +281,12 @@ fn documents(api: &Api, path: &str, headers: &HeaderMap) -> Result<Response<Body
         ["apis", group, version] => discovery::resources(&tables, group, version),
         ["openapi", "v2"] if !negotiate::accepts_json(headers) => return Err(ApiError::not_acceptable()),
         ["openapi", "v2"] => Some(openapi::v2(&api.openapi, &tables)),
-        ["openapi", "v3"] => Some(openapi::index(&tables)),
-        ["openapi", "v3", rest @ ..] => return Ok(openapi_v3(api, &tables, &rest.join("/"))),
+        ["openapi", "v3"] => {
+            let mut response = json(StatusCode::OK, &openapi::index(&tables));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PLAIN));
+            return Ok(response);
+        }
+        ["openapi", "v3", rest @ ..] => return Ok(openapi_v3(api, &tables, &rest.join("/"), query)),
         _ => None,
     };
     Ok(document.map_or_else(no_such_page, |document| json(StatusCode::OK, &document)))
@@ -286,10 +298,18 @@ fn no_such_page() -> Response<Body> {
 }
 
 /// A document that a client may keep for as long as its address stays in the index.
-fn openapi_v3(api: &Api, tables: &Tables, path: &str) -> Response<Body> {
+fn openapi_v3(api: &Api, tables: &Tables, path: &str, query: &Query) -> Response<Body> {
+    let fingerprint = openapi::fingerprint(tables, path);
     let Some(document) = openapi::v3(&api.openapi, tables, path) else { return no_such_page() };
+    if query.text("hash").is_some_and(|asked| asked != fingerprint) {
+        let mut response = with_json(StatusCode::MOVED_PERMANENTLY, Bytes::new());
+        if let Ok(present) = HeaderValue::from_str(&openapi::url(tables, path)) {
+            response.headers_mut().insert(header::LOCATION, present);
+        }
+        return response;
+    }
     let mut response = json(StatusCode::OK, &document);
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", openapi::fingerprint(tables, path))) {
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{fingerprint}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response
@@ -309,7 +329,7 @@ fn with_json(status: StatusCode, body: Bytes) -> Response<Body> {
 fn text(status: StatusCode, body: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PLAIN));
     response
 }
 

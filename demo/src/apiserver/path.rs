@@ -19,6 +19,8 @@ pub struct ResourcePath {
     pub name: Option<String>,
     /// Subresource in the path.
     pub subresource: Option<String>,
+    /// Whether the path itself says `watch`, as `/api/v1/watch/pods` does.
+    pub watch: bool,
 }
 
 /// Splits `/api/v1/…` and `/apis/GROUP/VERSION/…`; `None` for any other path.
@@ -30,9 +32,13 @@ pub fn parse(path: &str) -> Option<ResourcePath> {
         "apis" => (segments.next()?, segments.next()?),
         _ => return None,
     };
-    let rest: Vec<&str> = segments.collect();
+    let mut rest: Vec<&str> = segments.collect();
+    let watch = matches!(rest.as_slice(), ["watch", _, ..]);
+    if watch {
+        rest.remove(0);
+    }
     let own = |s: &str| Some(s.to_owned());
-    let mut found = ResourcePath { group: group.to_owned(), version: version.to_owned(), ..ResourcePath::default() };
+    let mut found = ResourcePath { group: group.to_owned(), version: version.to_owned(), watch, ..ResourcePath::default() };
     let tail = match rest.as_slice() {
         // A namespace's own subresources, as opposed to a resource inside it.
         ["namespaces", _, "status" | "finalize"] => rest.as_slice(),
@@ -77,7 +83,7 @@ impl ResourcePath {
     /// The verb that RBAC knows this request by.
     pub fn verb(&self, method: &Method, query: &Query) -> &'static str {
         match *method {
-            Method::GET | Method::HEAD if query.flag("watch") => "watch",
+            Method::GET | Method::HEAD if self.watch || query.flag("watch") => "watch",
             Method::GET | Method::HEAD if self.name.is_some() => "get",
             Method::GET | Method::HEAD => "list",
             Method::POST => "create",
@@ -150,6 +156,7 @@ mod tests {
         let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode";
         check(role, "rbac.authorization.k8s.io v1 - clusterroles system:node -");
         check("/apis/apps/v1", "apps v1 -  - -");
+        check("/api/v1/watch/namespaces/a/pods", "core v1 a pods - -");
         check("/version", "nothing");
         check("/api/v1/namespaces/a/pods/b/c/d", "nothing");
     }

@@ -99,8 +99,11 @@ impl Renderer {
     /// A list in the form asked for.
     pub fn list(&self, page: &Page) -> Bytes {
         let mut metadata = json!({ "resourceVersion": page.rv.to_string() });
-        if let Some(next) = &page.next {
-            metadata["continue"] = next.as_str().into();
+        match &page.next {
+            Some(next) => metadata["continue"] = next.as_str().into(),
+            // A list of custom resources says so where no page follows.
+            None if self.form == Form::Object && matches!(self.resource.shape, Shape::Custom(_)) => metadata["continue"] = "".into(),
+            None => {}
         }
         if let Some(remaining) = page.remaining {
             metadata["remainingItemCount"] = remaining.into();

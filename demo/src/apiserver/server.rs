@@ -120,6 +120,8 @@ impl Server {
         let tasks = TaskTracker::new();
         tasks.spawn(housekeeping::run(api.clone(), api.store.subscribe()));
         bootstrap(&api);
+        // As a real server, which knows nothing of what happened before it began to watch.
+        api.store.compact();
         let connections = CancellationToken::new();
         tasks.spawn(accept(api.clone(), listener, acceptor, tasks.clone(), connections.clone()));
         tasks.close();

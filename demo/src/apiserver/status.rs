@@ -17,6 +17,8 @@ pub struct ApiError {
     pub message: String,
     /// `details` of the Status, when there are any.
     pub details: Option<Value>,
+    /// The token by which a list may go on nevertheless.
+    pub next: Option<String>,
 }
 
 /// The group and plural that name a resource in messages: `pods`, `deployments.apps`.
@@ -39,7 +41,7 @@ impl fmt::Display for GroupResource<'_> {
 
 impl ApiError {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, next: None }
     }
 
     fn about(mut self, resource: GroupResource<'_>, name: &str) -> Self {
@@ -239,6 +241,9 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message,
         });
+        if let Some(next) = &self.next {
+            status["metadata"]["continue"] = next.as_str().into();
+        }
         if !self.reason.is_empty() {
             status["reason"] = self.reason.into();
         }
@@ -292,10 +297,9 @@ impl FieldError {
         Self::invalid("resourceVersion", &text.into(), &detail)
     }
 
-    /// An update that does not say which version it replaces; the server prints the absent number as it holds it.
+    /// An update that does not say which version it replaces.
     pub fn unset_version() -> Self {
-        let message = "Invalid value: 0x0: must be specified for an update";
-        Self::new("metadata.resourceVersion", "FieldValueInvalid", message.to_owned())
+        Self::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update")
     }
 
     /// A value of another JSON type than the schema's.
@@ -306,6 +310,14 @@ impl FieldError {
     /// Whether the value is of another JSON type than the schema's.
     pub fn is_wrong_type(&self) -> bool {
         self.reason == "FieldValueTypeInvalid"
+    }
+
+    /// Whether the rules of a custom resource are not judged where this is wrong.
+    pub fn is_blocking(&self) -> bool {
+        matches!(
+            self.reason,
+            "FieldValueNotSupported" | "FieldValueRequired" | "FieldValueTooLong" | "FieldValueTooMany" | "FieldValueTypeInvalid"
+        )
     }
 
     /// A value outside an enumeration.

@@ -19,6 +19,7 @@ use super::resource::Resource;
 use super::selector::Selector;
 use super::status::{ApiError, FieldError};
 use super::store::{Change, ChangeKind, Object, Watch, frame};
+use super::verbs::options::check_list_options;
 
 /// How long a watch lives that asks for no time of its own: half an hour, and up to another half at random,
 /// so that clients which came together do not come back together.
@@ -52,22 +53,11 @@ struct Wish {
 
 fn wish(query: &Query) -> Result<Wish, ApiError> {
     let send_initial = query.maybe_flag("sendInitialEvents");
-    let matching = query.text("resourceVersionMatch");
     let from = match query.text("resourceVersion") {
         None => None,
         Some(text) => Some(text.parse::<u64>().map_err(|_| ApiError::unexplained(FieldError::not_a_version(text).to_string()))?),
     };
-    let options_error =
-        |message: &str| ApiError::invalid("meta.k8s.io", "ListOptions", "", &[FieldError::forbidden("resourceVersionMatch", message)]);
-    if send_initial.is_some() && matching != Some("NotOlderThan") {
-        return Err(options_error("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
-    }
-    if send_initial.is_none() && matching.is_some() {
-        return Err(options_error(
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents \
-             is provided",
-        ));
-    }
+    check_list_options(query, true)?;
     let bookmarks = query.flag("allowWatchBookmarks");
     let spread = u64::try_from(uuid::Uuid::new_v4().as_u128() % u128::from(LIFETIME_S)).unwrap_or_default();
     let lifetime = query.number("timeoutSeconds").filter(|s| *s > 0).unwrap_or(LIFETIME_S + spread);

@@ -57,6 +57,7 @@ fn normalise(value: &mut Value, key: &str, variables: &BTreeMap<String, String>)
         Value::Array(items) => items.iter_mut().for_each(|item| normalise(item, key, variables)),
         Value::Object(fields) => {
             generated_name(fields);
+            order_causes(fields);
             if key == "columnDefinitions" {
                 fields.shift_remove("description"); // the reference documentation's text
             }
@@ -81,6 +82,20 @@ fn generated_name(object: &mut serde_json::Map<String, Value>) {
     }
 }
 
+/// The causes of a refusal in the order of their texts, and the message with them: the real server walks maps, in any order, while it judges.
+fn order_causes(status: &mut serde_json::Map<String, Value>) {
+    let Some(Value::Array(causes)) = status.get_mut("details").and_then(|details| details.get_mut("causes")) else { return };
+    let text =
+        |cause: &Value| format!("{}: {}", cause["field"].as_str().unwrap_or_default(), cause["message"].as_str().unwrap_or_default());
+    let listed = |causes: &[Value]| format!("[{}]", causes.iter().map(text).collect::<Vec<_>>().join(", "));
+    let before = listed(causes);
+    causes.sort_by_key(text);
+    let after = listed(causes);
+    if let Some(Value::String(message)) = status.get_mut("message") {
+        *message = message.replace(&before, &after);
+    }
+}
+
 static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let pattern = |pattern: &str| Regex::new(pattern).unwrap();
     vec![
@@ -91,6 +106,7 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (pattern(r"\b10\.96\.\d+\.\d+\b"), "<service ip>"),
         (pattern(r"current: \d+"), "current: <version>"),
         (pattern(r"in record \(\d+\)"), "in record (<version>)"),
+        (pattern(r"too old resource version: (\d+) \(\d+\)"), "too old resource version: $1 (<version>)"),
         (pattern(r#"\\"resourceVersion\\":\\"\d+\\""#), "<version>"),
         (pattern(r"^(\d+[smhd])+$"), "<age>"),
         (pattern(r"^ey[\w-]+\.[\w-]+\.[\w-]+$"), "<token>"),
@@ -131,4 +147,9 @@ fn what_only_one_server_knows_gets_a_name() {
     check(json!({"k:{\"uid\":\"01234567-89ab-cdef-0123-456789abcdef\"}": {}}), json!({"k:{\"uid\":\"<uid>\"}": {}}));
     check(json!({"columnDefinitions": [{"name": "Name", "description": "long"}]}), json!({"columnDefinitions": [{"name": "Name"}]}));
     check(json!({"absent": null}), json!({"absent": null}));
+    let cause = |field: &str| json!({"field": field, "message": "m"});
+    check(
+        json!({"message": "is invalid: [b: m, a: m]", "details": {"causes": [cause("b"), cause("a")]}}),
+        json!({"message": "is invalid: [a: m, b: m]", "details": {"causes": [cause("a"), cause("b")]}}),
+    );
 }

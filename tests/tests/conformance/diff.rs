@@ -37,7 +37,8 @@ fn compare(path: &str, real: Option<&Value>, embedded: Option<&Value>, part: boo
 
 /// What tells items of a list apart.
 fn identity(item: &Value) -> String {
-    let fields = ["/metadata/name", "/name", "/groupVersion", "/resource", "/version", "/subresource"];
+    // The core group of aggregated discovery has no name, only versions.
+    let fields = ["/metadata/name", "/name", "/groupVersion", "/resource", "/version", "/subresource", "/versions/0/version"];
     match fields.iter().find_map(|field| item.pointer(field)) {
         Some(name) => name.to_string(),
         None => item.to_string(),

@@ -40,6 +40,7 @@ pub fn type_defaults(call: &Call<'_>, value: &mut Value) {
         }
         "namespaces" => namespace::label(value),
         "services" => service::type_defaults(value),
+        "customresourcedefinitions.apiextensions.k8s.io" => crd::defaults(value),
         "jobs.batch" => {}
         _ => defaults(call, value),
     }
@@ -61,7 +62,10 @@ pub fn create(call: &Call<'_>, name: &str, value: &mut Value) -> Result<(), ApiE
         "pods" => pod::admit(call, name, value)?,
         "namespaces" => namespace::defaults(value),
         "priorityclasses.scheduling.k8s.io" => default(value, "preemptionPolicy", "PreemptLowerPriority"),
-        "customresourcedefinitions.apiextensions.k8s.io" => crd::establish(value),
+        "customresourcedefinitions.apiextensions.k8s.io" => {
+            crd::defaults(value);
+            crd::submit(value);
+        }
         "persistentvolumeclaims" | "persistentvolumes" => value["status"] = json!({ "phase": "Pending" }),
         _ => defaults(call, value),
     }
@@ -104,7 +108,10 @@ pub fn update(call: &Call<'_>, old: &Value, new: &mut Value) -> Result<(), ApiEr
                 new["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
             }
         }
-        "customresourcedefinitions.apiextensions.k8s.io" => crd::establish(new),
+        "customresourcedefinitions.apiextensions.k8s.io" => {
+            crd::defaults(new);
+            crd::establish(new);
+        }
         _ => {
             // What the server allotted stays, even where a client sends an object without it.
             if resource.is("services") {
@@ -147,8 +154,10 @@ pub fn validate(call: &Call<'_>, value: &Value, over: Option<(&Value, Part)>) ->
             _ => "",
         };
         let mut found = call.api.schemas.validate(&custom.schema, value);
-        if found.is_empty() {
-            found = crd::rules::broken(&custom.rules, value, over.map(|(old, _)| old));
+        if found.iter().any(FieldError::is_blocking) {
+            found.extend(custom.ruled.then(crd::rules::unchecked));
+        } else {
+            found.extend(crd::rules::broken(&custom.rules, value, over.map(|(old, _)| old)));
         }
         errors.extend(found.into_iter().filter(|e| part.is_empty() || e.field.starts_with(part)));
         return errors;

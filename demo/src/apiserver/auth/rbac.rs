@@ -1,6 +1,6 @@
 //! Whether stored roles and bindings allow something.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Identity;
 use crate::apiserver::api::Api;
@@ -29,26 +29,41 @@ pub fn allowed(api: &Api, user: &Identity, attributes: &Attributes) -> Option<St
     if user.groups.iter().any(|group| group == "system:masters") {
         return Some("RBAC: allowed by membership of system:masters".to_owned());
     }
+    grants(api, user, &attributes.namespace)
+        .find(|grant| grant.rules.iter().any(|rule| allows(rule, attributes)))
+        .map(|grant| reason(grant.kind, &grant.binding))
+}
+
+/// What a binding gives to its subjects.
+struct Grant {
+    /// The binding's kind.
+    kind: &'static str,
+    binding: Value,
+    rules: Vec<Value>,
+}
+
+/// What the user's bindings give in the namespace; only what holds everywhere where it is empty.
+fn grants<'a>(api: &'a Api, user: &'a Identity, namespace: &'a str) -> impl Iterator<Item = Grant> + 'a {
     let list = |plural: &str, namespace: Option<&str>| {
         let resource = api.builtin("rbac.authorization.k8s.io", plural);
         api.store.list(&resource.storage, namespace).0
     };
-    for binding in list("clusterrolebindings", None) {
+    let everywhere = list("clusterrolebindings", None).into_iter().map(|binding| ("ClusterRoleBinding", "", binding));
+    let here = if namespace.is_empty() { Vec::new() } else { list("rolebindings", Some(namespace)) };
+    let here = here.into_iter().map(move |binding| ("RoleBinding", namespace, binding));
+    everywhere.chain(here).filter_map(move |(kind, namespace, binding)| {
         let binding = binding.value();
-        if subject(&binding, user, "") && role_allows(api, &binding, "", attributes) {
-            return Some(reason("ClusterRoleBinding", &binding));
-        }
-    }
-    if attributes.namespace.is_empty() {
-        return None;
-    }
-    for binding in list("rolebindings", Some(&attributes.namespace)) {
-        let binding = binding.value();
-        if subject(&binding, user, &attributes.namespace) && role_allows(api, &binding, &attributes.namespace, attributes) {
-            return Some(reason("RoleBinding", &binding));
-        }
-    }
-    None
+        let rules = subject(&binding, user, namespace).then(|| rules_of(api, &binding, namespace))?;
+        Some(Grant { kind, binding, rules })
+    })
+}
+
+/// The status of a SelfSubjectRulesReview: the rules that hold for the user in the namespace.
+pub fn rules_review(api: &Api, user: &Identity, namespace: &str) -> Value {
+    let rules: Vec<Value> = grants(api, user, namespace).flat_map(|grant| grant.rules).collect();
+    let of =
+        |key: &str| -> Vec<&Value> { rules.iter().filter(|rule| rule[key].as_array().is_some_and(|names| !names.is_empty())).collect() };
+    json!({ "resourceRules": of("resources"), "nonResourceRules": of("nonResourceURLs"), "incomplete": false })
 }
 
 fn reason(kind: &str, binding: &Value) -> String {
@@ -71,7 +86,8 @@ fn subject(binding: &Value, user: &Identity, namespace: &str) -> bool {
     })
 }
 
-fn role_allows(api: &Api, binding: &Value, namespace: &str, attributes: &Attributes) -> bool {
+/// The rules of the role that a binding names.
+fn rules_of(api: &Api, binding: &Value, namespace: &str) -> Vec<Value> {
     let role = &binding["roleRef"];
     let name = role["name"].as_str().unwrap_or_default();
     let group = "rbac.authorization.k8s.io";
@@ -79,7 +95,7 @@ fn role_allows(api: &Api, binding: &Value, namespace: &str, attributes: &Attribu
         Some("Role") => api.find(group, "roles", namespace, name),
         _ => api.find(group, "clusterroles", "", name),
     };
-    found.is_some_and(|role| role.value()["rules"].as_array().into_iter().flatten().any(|rule| allows(rule, attributes)))
+    found.and_then(|role| role.value()["rules"].as_array().cloned()).unwrap_or_default()
 }
 
 /// Whether one rule covers the attributes.
@@ -110,8 +126,6 @@ fn allows(rule: &Value, attributes: &Attributes) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn check(rule: Value, verb: &str, resource: &str, name: &str, expected: bool) {

@@ -4,11 +4,11 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Identity;
-use super::rbac::{Attributes, allowed};
+use super::rbac::{Attributes, allowed, rules_review};
 use super::tokens::API_AUDIENCE;
 use crate::apiserver::api::Api;
-use crate::apiserver::status::ApiError;
-use crate::apiserver::verbs::{Call, Reply};
+use crate::apiserver::status::{ApiError, FieldError};
+use crate::apiserver::verbs::{Call, Reply, now};
 
 impl Api {
     /// Whom a bearer token names, for one of the audiences; the error says why it names nobody.
@@ -30,15 +30,48 @@ impl Api {
     }
 }
 
+/// What is wrong with the question of an access review; of `another` it has to say who is meant.
+fn check_access(spec: &Value, another: bool) -> Result<(), ApiError> {
+    let mut errors = Vec::new();
+    if spec["resourceAttributes"].is_object() == spec["nonResourceAttributes"].is_object() {
+        let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        errors.push(FieldError::invalid("spec", &spec["nonResourceAttributes"], why));
+    }
+    let nobody = spec["user"].as_str().is_none_or(str::is_empty) && spec["groups"].as_array().is_none_or(Vec::is_empty);
+    if another && nobody {
+        errors.push(FieldError::invalid("spec.user", &"".into(), "at least one of user or group must be specified"));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid("authorization.k8s.io", "", "", &errors)) }
+}
+
 impl Call<'_> {
     /// Answers a review.
     pub fn review(&self, body: &[u8]) -> Result<Reply, ApiError> {
         let mut review = self.decode(body)?;
+        let spec = &review["spec"];
         let status = match &*self.resource.plural {
-            "tokenreviews" => self.token_review(&review["spec"]),
-            "selfsubjectaccessreviews" => self.access_review(self.user, &review["spec"]),
+            "tokenreviews" => self.token_review(spec),
+            "selfsubjectreviews" => {
+                let metadata = json!({ "creationTimestamp": now() });
+                review = json!({ "kind": review["kind"], "apiVersion": review["apiVersion"], "metadata": metadata });
+                json!({ "userInfo": self.user.to_value() })
+            }
+            "selfsubjectrulesreviews" => {
+                let namespace = spec["namespace"].as_str().unwrap_or_default();
+                if namespace.is_empty() {
+                    return Err(ApiError::bad_request("no namespace on request"));
+                }
+                let status = rules_review(self.api, self.user, namespace);
+                // The question is not repeated.
+                review = json!({ "kind": review["kind"], "apiVersion": review["apiVersion"], "metadata": {}, "spec": {} });
+                status
+            }
+            "selfsubjectaccessreviews" => {
+                check_access(spec, false)?;
+                self.access_review(self.user, spec)
+            }
             _ => {
-                let spec = &review["spec"];
+                check_access(spec, true)?;
                 let groups = spec["groups"].as_array().into_iter().flatten();
                 let groups = groups.filter_map(|g| g.as_str().map(str::to_owned)).collect();
                 let user = spec["user"].as_str().unwrap_or_default();
@@ -47,6 +80,12 @@ impl Call<'_> {
                 self.access_review(&user, spec)
             }
         };
+        if review["spec"].as_object().is_some_and(|spec| !spec.is_empty()) {
+            let managers = self.first_managers(&review);
+            if !managers.0.is_empty() {
+                review["metadata"]["managedFields"] = managers.into_value();
+            }
+        }
         review["status"] = status;
         Ok(Reply::Document(StatusCode::CREATED, review))
     }

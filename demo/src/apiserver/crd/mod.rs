@@ -26,17 +26,32 @@ pub struct CustomVersion {
     pub schema: Schema,
     /// `x-kubernetes-validations`, wherever they stand in the schema.
     pub rules: kube_cel::CompiledSchema,
+    /// Whether there are any such rules.
+    pub ruled: bool,
     /// `additionalPrinterColumns`.
     pub columns: Vec<Column>,
 }
 
-/// Fills in names and status, as the server's controllers would a moment later.
-pub fn establish(crd: &mut Value) {
+/// What a definition leaves to the server.
+pub fn defaults(crd: &mut Value) {
     let spec = &mut crd["spec"];
     let kind = spec["names"]["kind"].as_str().unwrap_or_default().to_owned();
     default(&mut spec["names"], "singular", kind.to_lowercase());
     default(&mut spec["names"], "listKind", format!("{kind}List"));
     default(spec, "conversion", json!({ "strategy": "None" }));
+}
+
+/// The status of a definition that nobody has looked at yet.
+pub fn submit(crd: &mut Value) {
+    let versions = crd["spec"]["versions"].as_array().into_iter().flatten();
+    let stored: Vec<Value> = versions.filter(|version| version["storage"] == true).map(|version| version["name"].clone()).collect();
+    let stored = if stored.is_empty() { Value::Null } else { stored.into() };
+    crd["status"] = json!({ "conditions": null, "acceptedNames": { "plural": "", "kind": "" }, "storedVersions": stored });
+}
+
+/// Accepts the names, as the server's controllers would a moment later.
+pub fn establish(crd: &mut Value) {
+    let spec = &crd["spec"];
     let names = spec["names"].clone();
     let stored =
         spec["versions"].as_array().into_iter().flatten().find(|v| v["storage"] == true).map_or(Value::Null, |v| v["name"].clone());
@@ -79,6 +94,9 @@ pub fn validate(crd: &Value) -> Vec<FieldError> {
         let why = "must have exactly one version marked as storage version";
         errors.push(FieldError::invalid("spec.versions", &spec["versions"], why));
     }
+    if crd["status"]["storedVersions"].as_array().is_none_or(Vec::is_empty) {
+        errors.push(FieldError::invalid("status.storedVersions", &Value::Null, "must have at least one stored version"));
+    }
     for (at, version) in versions.iter().enumerate() {
         let path = format!("spec.versions[{at}].schema.openAPIV3Schema");
         let schema = &version["schema"]["openAPIV3Schema"];
@@ -118,6 +136,7 @@ fn resources(crd: &Value) -> Vec<Resource> {
             let source = &version["schema"]["openAPIV3Schema"];
             let schema = compile(source).ok()?;
             let rules = kube_cel::compile_schema(source);
+            let ruled = rules::within(source);
             let columns = Column::list(&version["additionalPrinterColumns"]);
             let subresources = &version["subresources"];
             let scale = subresources["scale"].is_object().then(|| ScalePaths {
@@ -142,7 +161,7 @@ fn resources(crd: &Value) -> Vec<Resource> {
                 stored_api_version: api_version(&group, &stored).into(),
                 view: if version["name"] == *stored { View::Stored } else { View::Version },
                 names: NameRule::Subdomain,
-                shape: Shape::Custom(Arc::new(CustomVersion { source: source.clone(), schema, rules, columns })),
+                shape: Shape::Custom(Arc::new(CustomVersion { source: source.clone(), schema, rules, ruled, columns })),
             })
         })
         .collect()

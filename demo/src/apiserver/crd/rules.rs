@@ -6,6 +6,24 @@ use serde_json::Value;
 use crate::apiserver::schema::type_name;
 use crate::apiserver::status::FieldError;
 
+/// Whether rules stand anywhere in a schema.
+pub fn within(schema: &Value) -> bool {
+    match schema {
+        Value::Object(map) => map.iter().any(|(key, inner)| (key == "x-kubernetes-validations" && inner.is_array()) || within(inner)),
+        Value::Array(list) => list.iter().any(within),
+        _ => false,
+    }
+}
+
+/// Said in place of what rules would say where the object is too wrong for them.
+pub fn unchecked() -> FieldError {
+    FieldError::invalid(
+        "<nil>",
+        &Value::Null,
+        "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+    )
+}
+
 /// Which rules the object breaks; `old` is what it replaces. A rule that calls a function which is not built in here
 /// is not judged: refusing every object of a foreign definition would help nobody.
 pub fn broken(rules: &CompiledSchema, object: &Value, old: Option<&Value>) -> Vec<FieldError> {

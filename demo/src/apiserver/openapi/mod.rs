@@ -18,6 +18,9 @@ use super::schema::definitions::Sources;
 pub use v2::document as v2;
 pub use v3::document as v3;
 
+/// The version that documents say: that of the Kubernetes API which is followed here.
+const VERSION: &str = "1.37";
+
 /// The schemas of the built-in types, made when first asked for.
 #[derive(Debug, Default)]
 pub struct Documents {
@@ -36,11 +39,16 @@ pub fn index(tables: &Tables) -> Value {
     for (group, versions) in tables.groups() {
         for version in versions {
             let path = place(group, version);
-            let url = format!("/openapi/v3/{path}?hash={}", fingerprint(tables, &path));
+            let url = url(tables, &path);
             paths.insert(path, json!({ "serverRelativeURL": url }));
         }
     }
     json!({ "paths": paths })
+}
+
+/// Where the present document of the path is.
+pub fn url(tables: &Tables, path: &str) -> String {
+    format!("/openapi/v3/{path}?hash={}", fingerprint(tables, path))
 }
 
 /// Changes when the document at the path does: built-in kinds never change, custom ones with their definition.

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::operations::{Parameter, Place, patch_types, places};
-use super::{Documents, place, schema_name, schemas};
+use super::{Documents, VERSION, place, schema_name, schemas};
 use crate::apiserver::resource::{Resource, Tables};
 
 /// The document of everything that is served.
@@ -19,7 +19,9 @@ pub fn document(documents: &Documents, tables: &Tables) -> Value {
     }
     let mut definitions = Value::Object(schemas(sources, tables.resources.iter().map(|resource| &**resource)));
     plain_references(&mut definitions);
-    json!({ "swagger": "2.0", "info": { "title": "Kubernetes", "version": "v1.37.0" }, "paths": paths, "definitions": definitions })
+    let token = json!({ "type": "apiKey", "name": "authorization", "in": "header", "description": "Bearer Token authentication" });
+    json!({ "swagger": "2.0", "info": { "title": "Kubernetes", "version": VERSION }, "paths": paths, "definitions": definitions,
+        "securityDefinitions": { "BearerToken": token }, "security": [{ "BearerToken": [] }] })
 }
 
 fn item(resource: &Resource, place: &Place, name: &str) -> Value {

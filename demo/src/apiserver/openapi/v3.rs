@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::operations::{Operation, Parameter, Place, patch_types, places};
-use super::{Documents, schema_name, schemas, served_at};
+use super::{Documents, VERSION, schema_name, schemas, served_at};
 use crate::apiserver::resource::{Resource, Tables};
 
 /// The document of one group and version, by its path below `/openapi/v3/`; `None` where nothing is served.
@@ -17,7 +17,7 @@ pub fn document(documents: &Documents, tables: &Tables, path: &str) -> Option<Va
         }
     }
     (!paths.is_empty()).then(|| {
-        json!({ "openapi": "3.0.0", "info": { "title": "Kubernetes", "version": "v1.37.0" }, "paths": paths,
+        json!({ "openapi": "3.0.0", "info": { "title": "Kubernetes", "version": VERSION }, "paths": paths,
             "components": { "schemas": schemas(sources, served_at(tables, path)) } })
     })
 }

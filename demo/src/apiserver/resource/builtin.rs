@@ -84,8 +84,12 @@ impl Builtin {
         self
     }
 
-    const fn in_all(mut self) -> Self {
-        self.categories = &["all"];
+    const fn in_all(self) -> Self {
+        self.categories(&["all"])
+    }
+
+    const fn categories(mut self, names: &'static [&'static str]) -> Self {
+        self.categories = names;
         self
     }
 
@@ -212,6 +216,16 @@ pub static BUILTIN: &[Builtin] = &[
         .status()
         .scale()
         .generation(),
+    Builtin::new(
+        ("autoscaling", "v2"),
+        "horizontalpodautoscalers",
+        "HorizontalPodAutoscaler",
+        of::<api::autoscaling::v2::HorizontalPodAutoscaler>,
+    )
+    .short(&["hpa"])
+    .in_all()
+    .status(),
+    Builtin::new(("batch", "v1"), "cronjobs", "CronJob", of::<api::batch::v1::CronJob>).short(&["cj"]).in_all().status().generation(),
     Builtin::new(("batch", "v1"), "jobs", "Job", of::<api::batch::v1::Job>).in_all().status().generation(),
     Builtin::new(("discovery.k8s.io", "v1"), "endpointslices", "EndpointSlice", of::<api::discovery::v1::EndpointSlice>).generation(),
     Builtin::new(("events.k8s.io", "v1"), "events", "Event", of::<api::events::v1::Event>).short(&["ev"]).fields(EVENT_FIELDS),
@@ -238,9 +252,21 @@ pub static BUILTIN: &[Builtin] = &[
     Builtin::new(("apiextensions.k8s.io", "v1"), "customresourcedefinitions", "CustomResourceDefinition", of::<CustomResourceDefinition>)
         .cluster()
         .short(&["crd", "crds"])
+        .categories(&["api-extensions"])
         .status()
         .generation(),
     Builtin::new(("authentication.k8s.io", "v1"), "tokenreviews", "TokenReview", of::<api::authentication::v1::TokenReview>)
+        .cluster()
+        .answered(),
+    Builtin::new(
+        ("authentication.k8s.io", "v1"),
+        "selfsubjectreviews",
+        "SelfSubjectReview",
+        of::<api::authentication::v1::SelfSubjectReview>,
+    )
+    .cluster()
+    .answered(),
+    Builtin::new(AUTHORIZATION, "selfsubjectrulesreviews", "SelfSubjectRulesReview", of::<api::authorization::v1::SelfSubjectRulesReview>)
         .cluster()
         .answered(),
     Builtin::new(AUTHORIZATION, "subjectaccessreviews", "SubjectAccessReview", of::<api::authorization::v1::SubjectAccessReview>)

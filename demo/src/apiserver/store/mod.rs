@@ -85,6 +85,8 @@ struct Collection {
 #[derive(Debug, Default)]
 struct State {
     rv: u64,
+    /// resourceVersion up to which everything is forgotten, of resources too that have no collection yet.
+    compacted: u64,
     collections: HashMap<Box<str>, Collection>,
     observers: Vec<mpsc::UnboundedSender<Observation>>,
 }
@@ -188,7 +190,7 @@ impl Store {
     ) -> Result<Arc<Object>, WriteError> {
         let mut state = self.write();
         let rv = state.rv + 1;
-        let collection = state.collections.entry(storage.id.clone()).or_default();
+        let collection = state.collection(storage);
         let key = (namespace.into(), name.into());
         let previous = collection.objects.get(&key).cloned();
         match (expect, &previous) {
@@ -224,7 +226,7 @@ impl Store {
     pub fn watch(self: &Arc<Self>, storage: &Arc<Storage>, from: Option<u64>, trigger: Trigger) -> Result<Watch, Expired> {
         // A resource that nobody wrote yet still needs its hub.
         if !self.read().collections.contains_key(&storage.id) {
-            self.write().collections.entry(storage.id.clone()).or_default();
+            self.write().collection(storage);
         }
         let state = self.read();
         let collection = state.collections.get(&storage.id).expect("collections are never removed");
@@ -258,6 +260,7 @@ impl Store {
     pub fn compact(&self) {
         let mut state = self.write();
         let rv = state.rv;
+        state.compacted = rv;
         for collection in state.collections.values_mut() {
             collection.history.clear();
             collection.compacted = rv;
@@ -295,6 +298,11 @@ impl Collection {
 }
 
 impl State {
+    fn collection(&mut self, storage: &Storage) -> &mut Collection {
+        let compacted = self.compacted;
+        self.collections.entry(storage.id.clone()).or_insert_with(|| Collection { compacted, ..Collection::default() })
+    }
+
     fn publish(&mut self, change: Change, history: usize) {
         let change = Arc::new(change);
         self.rv = change.object.rv;

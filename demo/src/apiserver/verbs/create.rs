@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Call, Reply, now};
 use crate::apiserver::admit;
+use crate::apiserver::crd;
 use crate::apiserver::fields::Managers;
 use crate::apiserver::status::{ApiError, FieldError};
 use crate::apiserver::store::{Expect, Object, WriteError};
@@ -66,6 +67,10 @@ impl Call<'_> {
         if self.resource.is("namespaces") {
             admit::namespace::furnish(self.api, &object.name);
         } else if self.resource.is("customresourcedefinitions.apiextensions.k8s.io") {
+            let mut definition = object.value();
+            crd::establish(&mut definition);
+            // Whoever wrote in between has established it.
+            let _written = self.store(&object.name, Expect::Version(object.rv), definition);
             self.api.serve_custom(&object.value());
         }
     }

@@ -59,7 +59,7 @@ impl Call<'_> {
 
     /// 400 for an object that cannot be one of this kind.
     pub fn not_decodable(&self, why: &str) -> ApiError {
-        let (kind, version) = (&self.resource.kind, self.resource.api_version());
+        let (kind, version) = (&self.resource.kind, &self.resource.version);
         ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
     }
 

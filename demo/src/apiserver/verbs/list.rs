@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 
+use super::continuation::Continue;
+use super::options::check_list_options;
 use super::{Call, Reply};
 use crate::apiserver::selector::{LabelSelector, Selector, parse_fields};
 use crate::apiserver::status::{ApiError, FieldError};
@@ -43,31 +43,6 @@ impl Call<'_> {
         Ok(Reply::Object(StatusCode::OK, self.find(name)?))
     }
 
-    /// What is wrong with how a list is asked for.
-    fn list_options(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let version = self.query.text("resourceVersion");
-        let matching = "resourceVersionMatch";
-        match self.query.text(matching) {
-            None => {}
-            Some(_) if version.is_none() => {
-                errors.push(FieldError::forbidden(matching, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
-            }
-            Some("Exact") if version == Some("0") => {
-                errors.push(FieldError::forbidden(matching, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
-            }
-            Some("Exact" | "NotOlderThan") => {}
-            Some(other) => {
-                let supported = ["Exact", "NotOlderThan", ""].map(str::to_owned);
-                errors.push(FieldError::unsupported(matching, &other.into(), &supported));
-            }
-        }
-        if self.query.maybe_flag("sendInitialEvents").is_some() {
-            errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
-        }
-        errors
-    }
-
     fn not_in_the_future(&self, version: u64) -> Result<(), ApiError> {
         let current = self.api.store.resource_version();
         if version > current { Err(ApiError::version_too_large(version, current)) } else { Ok(()) }
@@ -84,10 +59,7 @@ impl Call<'_> {
                 text.parse::<usize>().map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax")))?
             }
         };
-        let wrong = self.list_options();
-        if !wrong.is_empty() {
-            return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", &wrong));
-        }
+        check_list_options(self.query, false)?;
         let exact = self.query.text("resourceVersionMatch") == Some("Exact");
         let asked = match self.query.text("resourceVersion") {
             None => None,
@@ -101,16 +73,12 @@ impl Call<'_> {
             return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
         }
         let (objects, rv, after) = if let Some(token) = self.query.text("continue") {
-            let (rv, after) = decode_continue(token).ok_or_else(|| {
-                ApiError::bad_request("invalid continue token: continue key is not valid: it is not one of this server's")
-            })?;
-            let gone = |_| {
-                ApiError::expired(
-                    "The provided continue parameter is too old to display a consistent list result. You can start a \
-                     new list without the continue parameter.",
-                )
+            let Continue { version, after } = Continue::decode(token)?;
+            let (objects, rv) = match version {
+                Some(rv) => (self.api.store.list_at(storage, namespace, rv).map_err(|_| Continue::gone(after.clone()))?, rv),
+                None => self.api.store.list(storage, namespace),
             };
-            (self.api.store.list_at(storage, namespace, rv).map_err(gone)?, rv, Some(after))
+            (objects, rv, Some(after))
         } else {
             if let Some(version) = asked {
                 self.not_in_the_future(version)?;
@@ -135,19 +103,8 @@ impl Call<'_> {
             let unselected = selector.labels.0.is_empty() && selector.fields.is_empty();
             page.remaining = unselected.then(|| page.objects.len() - limit);
             page.objects.truncate(limit);
-            page.next = page.objects.last().map(|last| encode_continue(rv, last));
+            page.next = page.objects.last().map(|last| Continue::behind(rv, last).encode());
         }
         Ok(Reply::List(page))
     }
-}
-
-fn encode_continue(rv: u64, last: &Object) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{rv}\n{}\n{}", last.namespace, last.name))
-}
-
-fn decode_continue(token: &str) -> Option<(u64, (String, String))> {
-    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
-    let mut parts = text.split('\n');
-    let rv = parts.next()?.parse().ok()?;
-    Some((rv, (parts.next()?.to_owned(), parts.next()?.to_owned())))
 }

@@ -1,6 +1,7 @@
 //! The verbs on stored resources. Everything here is synchronous: the store is in memory, and bodies have been read.
 
 pub mod apply;
+mod continuation;
 pub mod create;
 pub mod decode;
 pub mod delete;

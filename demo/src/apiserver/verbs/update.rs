@@ -61,8 +61,8 @@ impl Call<'_> {
                 Shape::Custom(_) => true,
             };
             if needed {
-                let error = FieldError::unset_version();
-                return Err(self.invalid(name, &[error]));
+                // Here the real server names the resource, not the kind.
+                return Err(ApiError::invalid(&self.resource.group, &self.resource.plural, name, &[FieldError::unset_version()]));
             }
             return Ok(false);
         }
