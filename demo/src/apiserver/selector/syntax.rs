@@ -106,7 +106,7 @@ fn checked(value: &str, at: usize, key: &str) -> Result<String, String> {
 }
 
 fn is_word(token: &str) -> bool {
-    !token.is_empty() && !special(token) && !matches!(token, "in" | "notin")
+    !token.is_empty() && !special(token)
 }
 
 fn special(token: &str) -> bool {
@@ -168,5 +168,6 @@ mod tests {
         assert_eq!(of("a="), [LabelRule::In("a".to_owned(), vec![String::new()])]);
         assert_eq!(of("a in (,b)"), [LabelRule::In("a".to_owned(), vec![String::new(), "b".to_owned()])]);
         assert_eq!(of("!a"), [LabelRule::Absent("a".to_owned())]);
+        assert_eq!(of("in in (in)"), [LabelRule::In("in".to_owned(), vec!["in".to_owned()])]);
     }
 }
