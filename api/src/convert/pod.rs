@@ -22,7 +22,7 @@ pub fn pod(pod: &v1::Pod) -> Pod {
     let none = v1::PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&none);
     let mut unreadable = Unreadable::default();
-    let Requests { requests, scoring } = requests(pod, &mut unreadable);
+    let Requests { requests, scoring, own_scoring } = requests(pod, &mut unreadable);
     let (delays, delay_errors) = delays(metadata);
     let affinity = spec.affinity.as_ref();
     let node_affinity = node_affinity(affinity.and_then(|affinity| affinity.node_affinity.as_ref()), &mut unreadable);
@@ -58,6 +58,7 @@ pub fn pod(pod: &v1::Pod) -> Pod {
         controller: controller(metadata),
         requests,
         scoring_requests: scoring,
+        own_scoring: own_scoring.map(Box::new),
         node_selector: spec.node_selector.clone().unwrap_or_default(),
         affinity: node_affinity,
         pod_affinity,

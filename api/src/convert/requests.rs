@@ -1,5 +1,6 @@
-//! A pod's requests, as kube-scheduler's `PodRequests` sums them: max(containers + sidecars, each init container + earlier sidecars), pod-level
-//! requests in their place where given, overhead last. For a pod that is being resized in place, the most that it may hold.
+//! A pod's requests, as kube-scheduler 1.37's `PodRequests` sums them: max(containers + sidecars, each init container + earlier sidecars), pod-level
+//! requests in their place where given, overhead last. For a pod that is being resized in place, the most that it may hold: of spec, unless the resize
+//! is infeasible, allocated and in use.
 
 use super::Unreadable;
 use k8s_openapi::api::core::v1;
@@ -17,10 +18,12 @@ const EPHEMERAL_STORAGE: &str = "ephemeral-storage";
 /// What a container without a request counts in scores, so that such pods do not all look free (kube-scheduler's numbers).
 const SCORING_DEFAULTS: [(&str, &str); 2] = [(CPU, "100m"), (MEMORY, "200Mi")];
 
-/// Requests for fitting, and the variant for scoring.
+/// Requests for fitting, and the variants for scoring.
 pub(super) struct Requests {
     pub requests: Resources,
     pub scoring: Resources,
+    /// Where the pod has requests at pod level: what it counts in its own score.
+    pub own_scoring: Option<Resources>,
 }
 
 /// Where a container's figures are taken from. A pod not yet on a node has a spec alone.
@@ -34,60 +37,81 @@ enum Source {
 }
 
 pub(super) fn requests(pod: &v1::Pod, unreadable: &mut Unreadable) -> Requests {
-    let sources: &[Source] = match (is_resizable(pod), resize_is_infeasible(pod)) {
-        (false, _) => &[Source::Spec],
-        (true, false) => &[Source::Spec, Source::Actuated, Source::Allocated],
-        (true, true) => &[Source::Actuated, Source::Allocated],
+    let fit = pod_requests(pod, PodLevel::Counts, &List::new(), unreadable);
+    let has_pod_level = pod_level_spec(pod).is_some();
+    let defaults = |skip: &dyn Fn(&str) -> bool| -> List<'static> {
+        let missing = SCORING_DEFAULTS.into_iter().filter(|(name, _)| !skip(name));
+        missing.map(|(name, amount)| (name, Quantity::parse(amount).expect("a constant that the tests read"))).collect()
     };
-    let mut fit = List::new();
-    let mut scoring = List::new();
-    for &source in sources {
-        let total = aggregate(pod, source, &List::new(), unreadable);
-        let defaults = scoring_defaults(pod, &total);
-        max_into(&mut scoring, &aggregate(pod, source, &defaults, &mut Unreadable::default()));
-        max_into(&mut fit, &total);
-    }
-    Requests { requests: to_resources(&fit), scoring: to_resources(&scoring) }
+    // Containers count a default for what they do not request; not where the pod as a whole names an amount at pod level.
+    let scoring =
+        pod_requests(pod, PodLevel::Counts, &defaults(&|name| has_pod_level && fit.contains_key(name)), &mut Unreadable::default());
+    // kube-scheduler 1.37 leaves pod level out of the score of the pod that it is placing, and counts it for pods that stand.
+    let own = || pod_requests(pod, PodLevel::LeftOut, &defaults(&|_| false), &mut Unreadable::default());
+    Requests { requests: to_resources(&fit), scoring: to_resources(&scoring), own_scoring: has_pod_level.then(|| to_resources(&own())) }
 }
 
-/// Only a pod that a kubelet has seen can differ from its spec.
-fn is_resizable(pod: &v1::Pod) -> bool {
-    let statuses = |status: &v1::PodStatus| status.container_statuses.as_ref().is_some_and(|all| !all.is_empty());
-    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) && pod.status.as_ref().is_some_and(statuses)
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PodLevel {
+    Counts,
+    LeftOut,
 }
 
-fn resize_is_infeasible(pod: &v1::Pod) -> bool {
-    pod.status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten())
-        .any(|condition| condition.type_ == "PodResizePending" && condition.reason.as_deref() == Some("Infeasible"))
-}
-
-/// Containers count a default for CPU and memory that they do not request; not where the pod as a whole names an amount at pod level.
-fn scoring_defaults(pod: &v1::Pod, total: &List<'_>) -> List<'static> {
-    let pod_level =
-        pod.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref()).is_some_and(|requests| !requests.is_empty());
-    SCORING_DEFAULTS
-        .into_iter()
-        .filter(|(name, _)| !pod_level || !total.contains_key(name))
-        .map(|(name, amount)| (name, Quantity::parse(amount).expect("a constant that the tests read")))
-        .collect()
-}
-
-fn aggregate<'a>(pod: &'a v1::Pod, source: Source, defaults: &List<'a>, unreadable: &mut Unreadable) -> List<'a> {
+fn pod_requests<'a>(pod: &'a v1::Pod, pod_level: PodLevel, defaults: &List<'a>, unreadable: &mut Unreadable) -> List<'a> {
     let Some(spec) = &pod.spec else { return List::new() };
-    let status = pod.status.as_ref();
+    // Only a pod that a kubelet has seen can differ from its spec.
+    let seen = spec.node_name.as_ref().and(pod.status.as_ref());
+    let mut sum = if seen.is_none_or(|status| !resize_is_infeasible(status)) {
+        containers(pod, Source::Spec, defaults, unreadable)
+    } else {
+        List::new()
+    };
+    if let Some(status) = seen {
+        match status_of_pod(status) {
+            Some([actuated, allocated]) => {
+                max_into(&mut sum, &read(actuated, || "status.resources.requests".to_owned(), unreadable));
+                max_into(&mut sum, &read(allocated, || "status.allocatedResources".to_owned(), unreadable));
+            }
+            None => {
+                max_into(&mut sum, &containers(pod, Source::Actuated, defaults, unreadable));
+                max_into(&mut sum, &containers(pod, Source::Allocated, defaults, unreadable));
+            }
+        }
+    }
+    if pod_level == PodLevel::Counts {
+        for (name, amount) in pod_level_requests(pod, seen, unreadable) {
+            sum.insert(name, amount);
+        }
+    }
+    if let Some(overhead) = &spec.overhead {
+        add_into(&mut sum, &read(overhead, || "spec.overhead".to_owned(), unreadable));
+    }
+    sum
+}
+
+fn resize_is_infeasible(status: &v1::PodStatus) -> bool {
+    let pending = status.conditions.iter().flatten().find(|condition| condition.type_ == "PodResizePending");
+    pending.is_some_and(|condition| condition.reason.as_deref() == Some("Infeasible"))
+}
+
+/// What the status says of the pod as a whole, in use and allocated, where it says both: it stands for all containers then.
+fn status_of_pod(status: &v1::PodStatus) -> Option<[&WireList; 2]> {
+    Some([status.resources.as_ref()?.requests.as_ref()?, status.allocated_resources.as_ref()?])
+}
+
+/// Containers and sidecars, or an init container with the sidecars before it, whichever is more.
+fn containers<'a>(pod: &'a v1::Pod, source: Source, defaults: &List<'a>, unreadable: &mut Unreadable) -> List<'a> {
+    let Some(spec) = &pod.spec else { return List::new() };
+    let mut of =
+        |list: &str, i: usize, container| container_requests(container, pod, source, defaults, || format!("spec.{list}[{i}]"), unreadable);
     let mut sum = List::new();
     for (i, container) in spec.containers.iter().enumerate() {
-        let statuses = status.and_then(|status| status.container_statuses.as_deref());
-        let own = container_requests(container, statuses, source, defaults, || format!("spec.containers[{i}]"), unreadable);
-        add_into(&mut sum, &own);
+        add_into(&mut sum, &of("containers", i, container));
     }
     let mut sidecars = List::new();
     let mut starting = List::new();
     for (i, container) in spec.init_containers.iter().flatten().enumerate() {
-        let statuses = status.and_then(|status| status.init_container_statuses.as_deref());
-        let own = container_requests(container, statuses, source, defaults, || format!("spec.initContainers[{i}]"), unreadable);
+        let own = of("initContainers", i, container);
         if container.restart_policy.as_deref() == Some("Always") {
             add_into(&mut sum, &own);
             add_into(&mut sidecars, &own);
@@ -99,31 +123,31 @@ fn aggregate<'a>(pod: &'a v1::Pod, source: Source, defaults: &List<'a>, unreadab
         }
     }
     max_into(&mut sum, &starting);
-    for (name, amount) in pod_level(spec, status, source, unreadable) {
-        sum.insert(name, amount);
-    }
-    if let Some(overhead) = &spec.overhead {
-        add_into(&mut sum, &read(overhead, || "spec.overhead".to_owned(), unreadable));
-    }
     sum
 }
 
 fn container_requests<'a>(
     container: &'a v1::Container,
-    statuses: Option<&'a [v1::ContainerStatus]>,
+    pod: &'a v1::Pod,
     source: Source,
     defaults: &List<'a>,
     path: impl Fn() -> String,
     unreadable: &mut Unreadable,
 ) -> List<'a> {
-    let status = || statuses.and_then(|all| all.iter().find(|status| status.name == container.name));
+    let pod_status = pod.status.as_ref();
+    let infeasible = || pod_status.is_some_and(resize_is_infeasible);
+    let status = || {
+        let mut all = pod_status.into_iter().flat_map(|s| s.container_statuses.iter().chain(&s.init_container_statuses).flatten());
+        all.find(|status| status.name == container.name)
+    };
     let spec = || container.resources.as_ref().and_then(|r| r.requests.as_ref());
+    let in_spec = || spec().filter(|_| !infeasible());
     let allocated = || status().and_then(|status| status.allocated_resources.as_ref());
     let actuated = || status().and_then(|status| status.resources.as_ref()?.requests.as_ref());
     let (list, path_of): (Option<&WireList>, _) = match source {
         Source::Spec => (spec(), ".resources.requests"),
-        Source::Allocated => (allocated().or_else(spec), ".resources.requests (allocated)"),
-        Source::Actuated => (actuated().or_else(allocated).or_else(spec), ".resources.requests (in use)"),
+        Source::Allocated => (allocated().or_else(in_spec), ".resources.requests (allocated)"),
+        Source::Actuated => (actuated().or_else(allocated).or_else(in_spec), ".resources.requests (in use)"),
     };
     let mut own = list.map(|list| read(list, || format!("{}{path_of}", path()), unreadable)).unwrap_or_default();
     for (name, amount) in defaults {
@@ -132,21 +156,32 @@ fn container_requests<'a>(
     own
 }
 
-/// Pod-level requests exist for CPU, memory and huge pages.
-fn pod_level<'a>(spec: &'a v1::PodSpec, status: Option<&'a v1::PodStatus>, source: Source, unreadable: &mut Unreadable) -> List<'a> {
-    let in_spec = spec.resources.as_ref().and_then(|r| r.requests.as_ref());
-    if in_spec.is_none() {
-        return List::new();
-    }
-    let allocated = || status.and_then(|status| status.allocated_resources.as_ref());
-    let actuated = || status.and_then(|status| status.resources.as_ref()?.requests.as_ref());
-    let list = match source {
-        Source::Spec => in_spec,
-        Source::Allocated => allocated().or(in_spec),
-        Source::Actuated => actuated().or_else(allocated).or(in_spec),
+/// Requests at pod level exist for CPU, memory and huge pages.
+fn is_pod_level(name: &str) -> bool {
+    name == CPU || name == MEMORY || name.starts_with("hugepages-")
+}
+
+fn pod_level_spec(pod: &v1::Pod) -> Option<&WireList> {
+    let requests = pod.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
+    requests.keys().any(|name| is_pod_level(name)).then_some(requests)
+}
+
+/// Of a pod that is being resized, the most that it may hold.
+fn pod_level_requests<'a>(pod: &'a v1::Pod, seen: Option<&'a v1::PodStatus>, unreadable: &mut Unreadable) -> List<'a> {
+    let Some(spec) = pod_level_spec(pod) else { return List::new() };
+    let of_spec = read(spec, || "spec.resources.requests".to_owned(), unreadable);
+    let mut amounts = match seen.filter(|status| status.resources.is_some()) {
+        None => of_spec,
+        Some(status) => {
+            let mut most = if resize_is_infeasible(status) { List::new() } else { of_spec };
+            let actuated = status.resources.as_ref().and_then(|r| r.requests.as_ref());
+            for list in actuated.into_iter().chain(&status.allocated_resources) {
+                max_into(&mut most, &read(list, || "status.resources".to_owned(), unreadable));
+            }
+            most
+        }
     };
-    let mut amounts = list.map(|list| read(list, || "spec.resources.requests".to_owned(), unreadable)).unwrap_or_default();
-    amounts.retain(|name, _| *name == CPU || *name == MEMORY || name.starts_with("hugepages-"));
+    amounts.retain(|name, _| is_pod_level(name));
     amounts
 }
 
@@ -271,6 +306,14 @@ mod tests {
     }
 
     #[test]
+    fn pod_level_requests_do_not_count_in_the_pods_own_score() {
+        let spec = json!({"containers": [container("100m", "10")], "resources": {"requests": {"cpu": "2"}}, "overhead": {"cpu": "50m"}});
+        let own = of(json!({"spec": spec})).0.own_scoring.unwrap();
+        assert_eq!((own.cpu.0, own.memory.0), (150, 10));
+        assert_eq!(of(json!({"spec": {"containers": [container("100m", "10")]}})).0.own_scoring, None);
+    }
+
+    #[test]
     fn other_resources_are_kept_by_name() {
         let requests =
             json!({"nvidia.com/gpu": "2", "hugepages-2Mi": "4Mi", "ephemeral-storage": "1Gi", "example.com/none": "0", "storage": "1"});
@@ -297,7 +340,27 @@ mod tests {
         };
         assert_eq!(cpu_memory(pod(json!([]))), (1000, 30));
         let infeasible = json!([{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}]);
-        assert_eq!(cpu_memory(pod(infeasible)), (700, 30));
+        assert_eq!(cpu_memory(pod(infeasible.clone())), (700, 30));
+        // What was refused does not count, also where the kubelet says nothing of the container.
+        let mut unseen = pod(infeasible);
+        unseen["status"]["containerStatuses"] = json!([]);
+        assert_eq!(cpu_memory(unseen), (0, 0));
+    }
+
+    #[test]
+    fn the_status_of_the_pod_as_a_whole_stands_for_its_containers() {
+        let pod = |pod_level: Value| {
+            json!({
+                "spec": {"nodeName": "n", "containers": [container("1", "10")], "resources": pod_level},
+                "status": {"resources": {"requests": {"cpu": "3", "memory": "5"}}, "allocatedResources": {"cpu": "2", "memory": "50"}},
+            })
+        };
+        let cpu_memory = |pod| {
+            let (found, _) = of(pod);
+            (found.requests.cpu.0, found.requests.memory.0)
+        };
+        assert_eq!(cpu_memory(pod(json!({}))), (3000, 50));
+        assert_eq!(cpu_memory(pod(json!({"requests": {"cpu": "4"}}))), (4000, 50));
     }
 
     #[test]

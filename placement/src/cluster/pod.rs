@@ -104,6 +104,9 @@ pub struct Pod {
     pub requests: Resources,
     /// For scoring only: as `requests`, but a container without a CPU or memory request counts 100m or 200 MiB.
     pub scoring_requests: Resources,
+    /// What the pod counts in its own NodeResourcesFit score, where that differs: kube-scheduler 1.37 leaves requests at pod level out there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_scoring: Option<Box<Resources>>,
     pub node_selector: Labels,
     pub affinity: NodeAffinity,
     pub pod_affinity: PodAffinity,

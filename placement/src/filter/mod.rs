@@ -7,8 +7,8 @@ pub mod control_plane;
 pub mod delay_bound;
 mod domains;
 pub mod inter_pod_affinity;
+pub mod named;
 pub mod node_affinity;
-pub mod node_name;
 pub mod node_resources_fit;
 pub mod node_unschedulable;
 pub mod pod_topology_spread;
@@ -43,9 +43,10 @@ pub struct AmongPods<'a> {
 /// Reasons of the first filter that rejects the node, in kube-scheduler's order, then ours. Empty: the pod fits. `ix` has a node object.
 pub fn check(subject: &Subject<'_>, ix: NodeIx) -> Vec<Reason> {
     let Subject { snapshot, pod, .. } = *subject;
-    let Some(node) = snapshot.node(ix) else { return vec![Reason::NodeName] };
-    if let Some(reason) = node_unschedulable::check(pod, node)
-        .or_else(|| node_name::check(pod, node))
+    let Some(node) = snapshot.node(ix) else { return vec![Reason::NoNode] };
+    // What kube-scheduler does in PreFilter comes before every filter.
+    if let Some(reason) = named::check(pod, node)
+        .or_else(|| node_unschedulable::check(pod, node))
         .or_else(|| taint_toleration::check(&pod.tolerations, &node.taints))
         .or_else(|| node_affinity::check(pod, node))
     {

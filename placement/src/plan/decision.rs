@@ -5,10 +5,12 @@ use crate::cluster::{ClusterEvent, PodKey};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// One score of one node: plugin name, normalised 0 to 100, and weight.
+/// One score of one node: plugin name, what the plugin gave, what that is among the nodes that fit (0 to 100), and weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoreLine {
     pub name: String,
+    #[serde(default)]
+    pub raw: i64,
     pub score: i64,
     pub weight: i64,
 }

@@ -5,6 +5,7 @@ use super::rank::{Query, Scratch};
 use super::{Choice, Decision, Hold, Warmth};
 use crate::cluster::{NodeIx, Pod, PodKey, Snapshot};
 use crate::constraint::{self, Referrer, ResolvedBound, mutual_groups};
+use crate::filter::named;
 use crate::units::Timestamp;
 use smallvec::SmallVec;
 
@@ -75,6 +76,7 @@ pub(super) fn resolve<'a>(snapshot: &'a Snapshot, pod: &'a Pod, warm: Warmth, gr
     if snapshot.node_count() == 0 {
         return Err(Hold::NoNodes);
     }
+    named::named(pod)?;
     bounds(snapshot, pod, warm, group)
 }
 

@@ -53,7 +53,7 @@ impl<'a> Query<'a> {
     ) -> Query<'a> {
         columns.sync(snapshot);
         let (sites, service) = sites(snapshot, pod, bounds);
-        let [cpu, memory, _] = basic(&pod.scoring_requests);
+        let [cpu, memory, _] = basic(pod.own_scoring.as_deref().unwrap_or(&pod.scoring_requests));
         let tolerance = columns.tolerance(&pod.tolerations);
         let affinity = columns.affinity(snapshot, &pod.node_selector, pod.affinity.required.as_ref());
         let (spread, spread_preference) = spread(columns, snapshot, pod, tolerance, affinity);
@@ -319,18 +319,22 @@ impl<'a, 'q> Scorer<'a, 'q> {
         }
     }
 
-    /// Score and weight, in the order of `SCORES`; `None` where kube-scheduler skips the plugin for this pod.
-    fn lines(&self, node: usize) -> [Option<(i64, i64)>; 6] {
+    /// Raw score, score and weight, in the order of `SCORES`; `None` where kube-scheduler skips the plugin for this pod.
+    #[inline]
+    fn lines(&self, node: usize) -> [Option<(i64, i64, i64)>; 6] {
         let (chunk, slot) = self.query.load(node);
         let allocatable = [chunk.allocatable[0][slot], chunk.allocatable[1][slot]];
         let with_pod = |have: &[[i64; CHUNK]], pod: &[i64]| [have[0][slot] + pod[0], have[1][slot] + pod[1]];
         let intolerable = if self.max_intolerable == 0 { 0 } else { self.columns.intolerable(self.query.tolerance, node) };
         let taints = normalize(intolerable, self.max_intolerable, true);
-        let affinity = |at: usize| normalize(i64::from(self.columns.preference_raw(at)[node]), self.max_preference, false);
+        let preference = |at: usize| i64::from(self.columns.preference_raw(at)[node]);
+        let affinity = |raw: i64| normalize(raw, self.max_preference, false);
         let fit = score::node_resources_fit::score(allocatable, with_pod(&chunk.scoring, &self.query.scoring));
-        let balanced = || score::node_resources_balanced_allocation::score(allocatable, with_pod(&chunk.requested, &self.query.requests));
-        let spread = self.spread.as_ref().map(|(preference, scale)| preference.score(scale, node));
-        let pods = self.pods.as_ref().map(|(preference, scale)| preference.score(scale, node));
+        let requested = || [chunk.requested[0][slot], chunk.requested[1][slot]];
+        let [cpu, memory, _] = self.query.requests;
+        let balanced = || score::node_resources_balanced_allocation::score(allocatable, requested(), [cpu, memory]);
+        let spread = self.spread.as_ref().map(|(preference, scale)| (preference.raw(scale, node), preference.score(scale, node)));
+        let pods = self.pods.as_ref().map(|(preference, scale)| (preference.raw(node), preference.score(scale, node)));
         let Weights {
             taint_toleration,
             node_affinity,
@@ -340,22 +344,22 @@ impl<'a, 'q> Scorer<'a, 'q> {
             inter_pod_affinity,
         } = self.weights;
         [
-            Some((taints, i64::from(taint_toleration))),
-            self.query.preference.map(|at| (affinity(at), i64::from(node_affinity))),
-            Some((fit, i64::from(node_resources_fit))),
-            spread.map(|score| (score, i64::from(pod_topology_spread))),
-            pods.map(|score| (score, i64::from(inter_pod_affinity))),
-            self.balanced.then(|| (balanced(), i64::from(node_resources_balanced_allocation))),
+            Some((intolerable, taints, i64::from(taint_toleration))),
+            self.query.preference.map(preference).map(|raw| (raw, affinity(raw), i64::from(node_affinity))),
+            Some((fit, fit, i64::from(node_resources_fit))),
+            spread.map(|(raw, score)| (raw, score, i64::from(pod_topology_spread))),
+            pods.map(|(raw, score)| (raw, score, i64::from(inter_pod_affinity))),
+            self.balanced.then(balanced).map(|score| (score, score, i64::from(node_resources_balanced_allocation))),
         ]
     }
 
     #[inline]
     pub fn total(&self, node: usize) -> i64 {
-        self.lines(node).iter().flatten().map(|(score, weight)| score * weight).sum()
+        self.lines(node).iter().flatten().map(|(_, score, weight)| score * weight).sum()
     }
 
     pub fn score_lines(&self, node: usize) -> Vec<super::ScoreLine> {
         let named = SCORES.iter().zip(self.lines(node)).filter_map(|(name, line)| Some((*name, line?)));
-        named.map(|(name, (score, weight))| super::ScoreLine { name: name.to_owned(), score, weight }).collect()
+        named.map(|(name, (raw, score, weight))| super::ScoreLine { name: name.to_owned(), raw, score, weight }).collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cluster::Refusal;
 use crate::constraint::DelayError;
+use crate::filter::named::NamedBy;
 use crate::units::Micros;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -18,13 +19,18 @@ pub enum VerdictCode {
 /// Why one node cannot take the pod.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reason {
-    NodeName,
+    /// There is no node object of that name.
+    NoNode,
     NodeUnschedulable,
     UntoleratedTaint {
         key: String,
         value: String,
     },
     NodeAffinity,
+    /// The pod names nodes, and this is none of them.
+    NotNamed {
+        by: NamedBy,
+    },
     TooManyPods {
         used: i64,
         allocatable: i64,
@@ -86,6 +92,22 @@ impl Reason {
         }
     }
 
+    /// The filter that gave it, by kube-scheduler's name where it has that filter. `None`: the node was left out before any filter saw it.
+    pub fn plugin(&self) -> Option<&'static str> {
+        Some(match self {
+            Reason::NoNode | Reason::NotNamed { .. } => return None,
+            Reason::NodeUnschedulable => "NodeUnschedulable",
+            Reason::UntoleratedTaint { .. } => "TaintToleration",
+            Reason::NodeAffinity => "NodeAffinity",
+            Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
+            Reason::SpreadSkew { .. } | Reason::SpreadLabel { .. } => "PodTopologySpread",
+            Reason::PodAffinity | Reason::PodAntiAffinity { .. } | Reason::ExistingAntiAffinity { .. } => "InterPodAffinity",
+            Reason::RttAbove { .. } | Reason::RttUnmeasured { .. } => "DelayBound",
+            Reason::NotCloud => "CloudRole",
+            Reason::ControlPlane => "ControlPlane",
+        })
+    }
+
     /// Text with live figures for one node: `31.2 ms from edge-1, bound 25 ms`.
     pub fn detail(&self) -> String {
         let via = |via: &Option<String>| via.as_ref().map_or(String::new(), |node| format!(" (on {node})"));
@@ -131,10 +153,11 @@ fn in_units(resource: &str, amount: i64) -> String {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::NodeName => f.write_str("node(s) didn't match the requested node name"),
+            Reason::NoNode => f.write_str("node(s) without a node object"),
             Reason::NodeUnschedulable => f.write_str("node(s) were unschedulable"),
             Reason::UntoleratedTaint { .. } => f.write_str("node(s) had untolerated taint(s)"),
             Reason::NodeAffinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
+            Reason::NotNamed { by } => write!(f, "node(s) didn't satisfy plugin(s) {by}"),
             Reason::TooManyPods { .. } => f.write_str("Too many pods"),
             Reason::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),
             Reason::SpreadSkew { .. } => f.write_str("node(s) didn't match pod topology spread constraints"),
@@ -156,6 +179,10 @@ pub enum Hold {
     SchedulingGates(Vec<String>),
     Refused(Vec<Refusal>),
     DelayInvalid(Vec<DelayError>),
+    /// Every term of the required node affinity names nodes that the same term rules out.
+    AffinityConflict,
+    /// `spec.nodeName` and the required node affinity name different nodes.
+    NamesConflict,
     /// The reference is no node, workload or pod of the namespace.
     UnknownReference {
         from: String,
@@ -188,6 +215,8 @@ impl fmt::Display for Hold {
             Hold::SchedulingGates(gates) => write!(f, "waiting for scheduling gates: [{}]", gates.join(" ")),
             Hold::Refused(fields) => write!(f, "{}", join(fields.iter().map(|r| format!("{} {}", r.field, r.why)).collect())),
             Hold::DelayInvalid(errors) => write!(f, "{}", join(errors.iter().map(ToString::to_string).collect())),
+            Hold::AffinityConflict => f.write_str("pod affinity terms conflict"),
+            Hold::NamesConflict => write!(f, "node(s) didn't satisfy plugin(s) {} simultaneously", NamedBy::Both),
             Hold::UnknownReference { from, namespace } => {
                 write!(f, "delay reference {from:?} is no node, and no workload or pod of namespace {namespace:?}")
             }

@@ -128,7 +128,7 @@ impl WakeOn {
     pub fn hold(mut self, hold: &Hold, bounds: &[DelayBound]) -> WakeOn {
         match hold {
             // Only a change of the pod itself.
-            Hold::SchedulingGates(_) | Hold::Refused(_) | Hold::DelayInvalid(_) => {}
+            Hold::SchedulingGates(_) | Hold::Refused(_) | Hold::DelayInvalid(_) | Hold::AffinityConflict | Hold::NamesConflict => {}
             Hold::UnknownReference { from, .. } => {
                 self.references.push(from.clone());
                 // The first measurement of that name makes it known, if no node object does.
@@ -149,7 +149,7 @@ impl WakeOn {
     pub fn reason(&mut self, reason: &Reason) {
         self.node_added = true;
         match reason {
-            Reason::NodeName => {}
+            Reason::NoNode | Reason::NotNamed { .. } => {}
             Reason::NodeUnschedulable | Reason::UntoleratedTaint { .. } => self.taints = true,
             Reason::NodeAffinity => self.labels = true,
             // And through `pods`, which knows the terms.

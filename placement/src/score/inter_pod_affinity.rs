@@ -75,8 +75,9 @@ impl PodPreference {
         (MAX_SCORE as f64 * ((self.raw(node) - scale.min) as f64 / range as f64)) as i64
     }
 
+    /// The node's sum of weights.
     #[inline]
-    fn raw(&self, node: usize) -> i64 {
+    pub fn raw(&self, node: usize) -> i64 {
         self.0.iter().filter_map(|key| key.domains.of(node).map(|domain| key.weights[domain])).sum()
     }
 }

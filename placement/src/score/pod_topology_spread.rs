@@ -73,10 +73,15 @@ impl SpreadPreference {
         let weights: Vec<f64> = self.constraints.iter().map(weight).collect();
         let (mut min, mut max) = (i64::MAX, 0);
         for node in scored() {
-            let raw = self.raw(&weights, node);
+            let raw = self.sum(&weights, node);
             (min, max) = (min.min(raw), max.max(raw));
         }
         SpreadScale { weights, min, max }
+    }
+
+    /// What is normalised: the rounded sum, 0 for a node that is not scored.
+    pub fn raw(&self, scale: &SpreadScale, node: usize) -> i64 {
+        if self.ignored(node) { 0 } else { self.sum(&scale.weights, node) }
     }
 
     /// 0 to 100.
@@ -87,7 +92,7 @@ impl SpreadPreference {
         if scale.max == 0 {
             return MAX_SCORE;
         }
-        MAX_SCORE * (scale.max + scale.min - self.raw(&scale.weights, node)) / scale.max
+        MAX_SCORE * (scale.max + scale.min - self.sum(&scale.weights, node)) / scale.max
     }
 
     #[inline]
@@ -96,7 +101,7 @@ impl SpreadPreference {
     }
 
     #[inline]
-    fn raw(&self, weights: &[f64], node: usize) -> i64 {
+    fn sum(&self, weights: &[f64], node: usize) -> i64 {
         let labelled = self.constraints.iter().zip(weights).filter(|(constraint, _)| constraint.domains.of(node).is_some());
         let scores = labelled.map(|(constraint, weight)| {
             let pods = constraint.pods[if constraint.hostname { node } else { constraint.domains.of_any(node) }];

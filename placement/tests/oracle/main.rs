@@ -132,6 +132,18 @@ impl World {
         any && term.match_expressions.iter().all(|r| Self::label_holds(node, r)) && term.match_fields.iter().all(field)
     }
 
+    /// The names that terms leave, where each says which.
+    fn pinned(terms: &[NodeSelectorTerm]) -> Option<Vec<String>> {
+        let of_term = |term: &NodeSelectorTerm| -> Option<Vec<String>> {
+            let pins: Vec<&Requirement> =
+                term.match_fields.iter().filter(|r| r.key == "metadata.name" && r.operator == Operator::In).collect();
+            let all: Vec<String> = pins.first()?.values.clone();
+            Some(all.into_iter().filter(|name| pins.iter().all(|r| r.values.contains(name))).collect())
+        };
+        let named: Option<Vec<Vec<String>>> = terms.iter().map(of_term).collect();
+        named.filter(|_| !terms.is_empty()).map(|names| names.concat())
+    }
+
     fn on<'a>(&'a self, node: &'a str, except: &'a Pod) -> impl Iterator<Item = &'a Pod> {
         self.pods.values().filter(move |p| p.holds_capacity() && p.node_name.as_deref() == Some(node) && p.key != except.key)
     }
@@ -139,6 +151,9 @@ impl World {
     fn reasons(&self, pod: &Pod, node: &Node, bounds: &[(&DelayBound, Vec<String>)]) -> Vec<(String, VerdictCode)> {
         use VerdictCode::{Unresolvable, Unschedulable};
         let one = |text: &str| vec![(text.to_owned(), Unresolvable)];
+        if pod.affinity.required.as_ref().is_some_and(|terms| Self::pinned(terms).is_some_and(|names| !names.contains(&node.name))) {
+            return one("node(s) didn't satisfy plugin(s) [NodeAffinity]");
+        }
         if node.unschedulable && !Self::tolerated(pod, "node.kubernetes.io/unschedulable", "", TaintEffect::NoSchedule) {
             return one("node(s) were unschedulable");
         }
@@ -231,6 +246,9 @@ impl World {
         if self.nodes.is_empty() {
             return Answer::Held(Hold::NoNodes);
         }
+        if pod.affinity.required.as_ref().is_some_and(|terms| Self::pinned(terms).is_some_and(|names| names.is_empty())) {
+            return Answer::Held(Hold::AffinityConflict);
+        }
         let mut bounds = Vec::new();
         if self.settings.delay_filter {
             for bound in &pod.delays {
@@ -270,13 +288,15 @@ impl World {
                 .map(|c| free(c.0, c.1))
                 .collect();
             let least = if least.is_empty() { 0 } else { least.iter().sum::<i64>() / least.len() as i64 };
-            let fractions: Vec<f64> = [(caps[0], sum(cpu, real)), (caps[1], sum(memory, real))]
-                .iter()
-                .filter(|c| c.0 > 0)
-                .map(|c| (c.1 as f64 / c.0 as f64).min(1.0))
-                .collect();
-            let deviation = if let [a, b] = fractions[..] { ((a - b) / 2.0).abs() } else { 0.0 };
-            let balanced = if cpu(&pod.requests) > 0 || memory(&pod.requests) > 0 { ((1.0 - deviation) * 100.0) as i64 } else { 0 };
+            let even = |used: [i64; 2]| {
+                let fractions: Vec<f64> = (0..2).filter(|&i| caps[i] > 0).map(|i| (used[i] as f64 / caps[i] as f64).min(1.0)).collect();
+                let deviation = if let [a, b] = fractions[..] { ((a - b) / 2.0).abs() } else { 0.0 };
+                ((1.0 - deviation) * 100.0) as i64
+            };
+            let own = [cpu(&pod.requests), memory(&pod.requests)];
+            let after = [sum(cpu, real), sum(memory, real)];
+            let change = even(after) - even([after[0] - own[0], after[1] - own[1]]);
+            let balanced = if own != [0, 0] { 50 + (50 + change) / 2 } else { 0 };
             let taints = if max_taints == 0 { 100 } else { 100 - raw_taints(n) * 100 / max_taints };
             let affinity = if max_affinity == 0 { 0 } else { raw_affinity(n) * 100 / max_affinity };
             3 * taints + 2 * affinity + least + balanced + 2 * (spread[n.name.as_str()] + pods[n.name.as_str()])

@@ -68,7 +68,7 @@ mod tests {
             scores: vec![],
             total: None,
         };
-        let score = |name: &str, score, weight| ScoreLine { name: name.into(), score, weight };
+        let score = |name: &str, score, weight| ScoreLine { name: name.into(), raw: score, score, weight };
         let fits = NodeLine {
             fits: true,
             reasons: vec![],
