@@ -53,6 +53,7 @@ fn arrows_point_one_way() {
     }
     check("edge-demo", &["placement", "api", "chassis", "edge-scheduler", "edge-pinger", "edge-router"]);
     check("demo-audit", &[]);
+    check("differential", &["placement", "api"]);
 }
 
 #[test]

@@ -1,0 +1,116 @@
+//! Our side: the objects as the scheduler's watches would bring them, through `api::convert` into the model, and the planner's decision as an answer.
+
+use crate::case::{Answer, Case, SUCCESS, Score, Verdict};
+use anyhow::{Context, Result, bail};
+use placement::cluster::{Cluster, Pod, Settings, Undelayed};
+use placement::plan::{Choice, Decision, Hold, Outcome, Planner, Reason, VerdictCode, Warmth};
+use placement::units::Timestamp;
+use serde_json::Value;
+
+/// Our answer; what went wrong stands in its `error`.
+pub fn answer(case: &Case) -> Answer {
+    let mut answer = judge(case).unwrap_or_else(|error| Answer { error: format!("{error:#}"), ..Answer::default() });
+    answer.id = case.id;
+    answer
+}
+
+/// What kube-scheduler has no counterpart of is off.
+fn settings() -> Settings {
+    Settings { undelayed: Undelayed::Any, control_plane: None, ..Settings::default() }
+}
+
+fn judge(case: &Case) -> Result<Answer> {
+    if case.profile.is_some() {
+        bail!("profiles are not read on our side yet");
+    }
+    let mut cluster = Cluster::new(settings());
+    for object in &case.objects {
+        load(&mut cluster, object).with_context(|| format!("{} {}", object["kind"], object["metadata"]["name"]))?;
+    }
+    let pod = api::convert::pod(&parse(&case.pod)?);
+    let decision = Planner::new().place(cluster.view(), &pod, Timestamp::default(), Warmth::Warm);
+    choice_agrees(&cluster, &pod, &decision)?;
+    let mut answer = answer_of(&decision)?;
+    answer.nodes.values_mut().for_each(|verdict| verdict.reasons.sort());
+    Ok(answer)
+}
+
+fn load(cluster: &mut Cluster, object: &Value) -> Result<()> {
+    match object["kind"].as_str() {
+        Some("Node") => drop(cluster.apply_node(api::convert::node(&parse(object)?)?)),
+        Some("Pod") => drop(cluster.apply_pod(api::convert::pod(&parse(object)?))),
+        kind => bail!("objects of kind {kind:?} are not read on our side yet"),
+    }
+    Ok(())
+}
+
+fn parse<T: serde::de::DeserializeOwned>(object: &Value) -> Result<T> {
+    T::deserialize(object).context("the object does not parse")
+}
+
+/// The scheduler asks without a table first; it must get the node that the table says.
+fn choice_agrees(cluster: &Cluster, pod: &Pod, decision: &Decision) -> Result<()> {
+    let choice = Planner::new().choose(cluster.view(), pod, Timestamp::default(), Warmth::Warm);
+    let same = match (&choice, &decision.outcome) {
+        (Choice::Place(ix), Outcome::Place { node, .. }) => cluster.view().name(*ix) == node,
+        (Choice::Unschedulable, Outcome::Unschedulable) => true,
+        (Choice::Held(a), Outcome::Held(b)) => a == b,
+        _ => false,
+    };
+    if !same {
+        bail!("the planner chooses {choice:?} and explains {:?}", decision.outcome);
+    }
+    Ok(())
+}
+
+fn answer_of(decision: &Decision) -> Result<Answer> {
+    let mut answer = Answer::default();
+    match &decision.outcome {
+        Outcome::Held(Hold::NoNodes) => answer.message = decision.message(),
+        Outcome::Held(hold @ (Hold::AffinityConflict | Hold::NamesConflict)) => {
+            let plugin = if *hold == Hold::AffinityConflict { "NodeAffinity".to_owned() } else { String::new() };
+            answer.pre_filter = Some(Verdict { code: code(VerdictCode::Unresolvable), plugin, reasons: vec![hold.to_string()] });
+            answer.message = decision.message();
+        }
+        Outcome::Held(hold) => bail!("held: {hold}"),
+        Outcome::Unschedulable => answer.message = decision.message(),
+        Outcome::Place { .. } => {}
+    }
+    for node in &decision.nodes {
+        let verdict = match &node.verdict {
+            placement::plan::Verdict::Rejected(reasons) => rejected(reasons),
+            placement::plan::Verdict::Feasible { scores, total, .. } => {
+                let line = |line: &placement::plan::ScoreLine| {
+                    (line.name.clone(), Score { raw: line.raw, normalized: line.score, weight: line.weight })
+                };
+                answer.scores.insert(node.node.clone(), scores.iter().map(line).collect());
+                answer.total.insert(node.node.clone(), *total);
+                Verdict { code: SUCCESS.into(), ..Verdict::default() }
+            }
+        };
+        answer.nodes.insert(node.node.clone(), verdict);
+    }
+    let highest = answer.total.values().max();
+    answer.best = answer.total.iter().filter(|(_, total)| Some(*total) == highest).map(|(node, _)| node.clone()).collect();
+    if let Some(node) = decision.placed().filter(|node| !answer.best.iter().any(|best| best == node)) {
+        bail!("{node} is chosen, and {:?} are the best", answer.best);
+    }
+    Ok(answer)
+}
+
+fn code(code: VerdictCode) -> String {
+    match code {
+        VerdictCode::Unschedulable => "Unschedulable",
+        VerdictCode::Unresolvable => "UnschedulableAndUnresolvable",
+    }
+    .to_owned()
+}
+
+/// One reason that no preemption could lift decides for the node.
+fn rejected(reasons: &[Reason]) -> Verdict {
+    Verdict {
+        code: reasons.iter().map(Reason::code).max().map(code).unwrap_or_default(),
+        plugin: reasons.first().and_then(Reason::plugin).unwrap_or_default().to_owned(),
+        reasons: reasons.iter().map(ToString::to_string).collect(),
+    }
+}
