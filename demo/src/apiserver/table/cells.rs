@@ -16,6 +16,11 @@ pub fn name_and_age(object: &Value) -> Vec<Value> {
     vec![name(object), age(object)]
 }
 
+/// Name and time of creation, for kinds that the real server has no columns for.
+pub fn name_and_creation(object: &Value) -> Vec<Value> {
+    vec![name(object), object["metadata"]["creationTimestamp"].clone()]
+}
+
 /// Time since creation.
 pub fn age(object: &Value) -> Value {
     since(&object["metadata"]["creationTimestamp"]).into()

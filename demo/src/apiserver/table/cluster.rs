@@ -77,16 +77,22 @@ pub fn lease(object: &Value) -> Vec<Value> {
     vec![name(object), text_or(&object["spec"]["holderIdentity"], ""), age(object)]
 }
 
+/// Columns of PriorityClasses.
+pub const PRIORITY_CLASS: &[&str] = &["Name", "#Value", "?Global-Default", "Age", "PreemptionPolicy"];
+
 /// Cells of one PriorityClass.
 pub fn priority_class(object: &Value) -> Vec<Value> {
     vec![
         name(object),
         count(&object["value"]),
-        (object["globalDefault"] == true).to_string().into(),
+        (object["globalDefault"] == true).into(),
         age(object),
         text_or(&object["preemptionPolicy"], ""),
     ]
 }
+
+/// Columns of PodDisruptionBudgets.
+pub const DISRUPTION_BUDGET: &[&str] = &["Name", "Min Available", "Max Unavailable", "#Allowed Disruptions", "Age"];
 
 /// Cells of one PodDisruptionBudget.
 pub fn disruption_budget(object: &Value) -> Vec<Value> {
@@ -99,16 +105,22 @@ pub fn disruption_budget(object: &Value) -> Vec<Value> {
     ]
 }
 
-/// Cells of one CustomResourceDefinition.
-pub fn definition(object: &Value) -> Vec<Value> {
-    vec![name(object), object["metadata"]["creationTimestamp"].clone()]
-}
+/// Columns of RoleBindings and ClusterRoleBindings.
+pub const ROLE_BINDING: &[&str] = &["Name", "Role", "Age", "!Users", "!Groups", "!ServiceAccounts"];
 
 /// Cells of one binding of a role.
 pub fn role_binding(object: &Value) -> Vec<Value> {
     let role = &object["roleRef"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    vec![name(object), format!("{}/{}", text(&role["kind"]), text(&role["name"])).into(), age(object)]
+    let subjects = |kind: &str| -> Value {
+        let named = object["subjects"].as_array().into_iter().flatten().filter(|subject| subject["kind"] == kind).map(|subject| {
+            let name = text(&subject["name"]);
+            if kind == "ServiceAccount" { format!("{}/{name}", text(&subject["namespace"])) } else { name }
+        });
+        named.collect::<Vec<_>>().join(", ").into()
+    };
+    let role = format!("{}/{}", text(&role["kind"]), text(&role["name"]));
+    vec![name(object), role.into(), age(object), subjects("User"), subjects("Group"), subjects("ServiceAccount")]
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::cells::{count, since, text_or};
+use super::cells::{since, text_or};
 
 /// Columns; `!` marks those of wide output.
 pub const COLUMNS: &[&str] =
@@ -11,30 +11,32 @@ pub const COLUMNS: &[&str] =
 /// Cells of one event, in its core form.
 pub fn cells(event: &Value) -> Vec<Value> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let series = &event["series"];
-    let first = [&event["firstTimestamp"], &event["eventTime"], &event["metadata"]["creationTimestamp"]];
-    let last = [&series["lastObservedTime"], &event["lastTimestamp"], first[0], first[1], first[2]];
-    let pick = |of: &[&Value]| of.iter().find(|v| v.is_string()).map_or_else(|| "<unknown>".into(), |v| since(v));
-    let object = &event["involvedObject"];
-    let mut source = text(&event["source"]["component"]);
-    if source.is_empty() {
-        source = text(&event["reportingComponent"]);
-    }
-    let host = text(&event["source"]["host"]);
-    if !host.is_empty() {
-        source = format!("{source}, {host}");
-    }
-    let seen = [&series["count"], &event["count"]].into_iter().find(|v| v.is_i64() || v.is_u64());
+    let earliest = |times: &[&Value]| times.iter().find(|time| time.is_string()).map_or_else(|| "<unknown>".to_owned(), |time| since(time));
+    let (series, object) = (&event["series"], &event["involvedObject"]);
+    let first = [&event["firstTimestamp"], &event["eventTime"]];
+    let last = [&series["lastObservedTime"], &event["lastTimestamp"], first[0], first[1]];
+    let kind = text(&object["kind"]).to_lowercase();
+    let named = match text(&object["name"]) {
+        name if name.is_empty() => kind,
+        name => format!("{kind}/{name}"),
+    };
+    let either = |one: &Value, other: &Value| if text(one).is_empty() { text(other) } else { text(one) };
+    let component = either(&event["source"]["component"], &event["reportingComponent"]);
+    let source = match either(&event["source"]["host"], &event["reportingInstance"]) {
+        instance if instance.is_empty() => component,
+        instance => format!("{component}, {instance}"),
+    };
+    let seen = [&series["count"], &event["count"]].into_iter().find_map(Value::as_i64).filter(|count| *count > 0);
     vec![
-        pick(&last).into(),
+        earliest(&last).into(),
         text_or(&event["type"], ""),
         text_or(&event["reason"], ""),
-        format!("{}/{}", text(&object["kind"]).to_lowercase(), text(&object["name"])).into(),
+        named.into(),
         text_or(&object["fieldPath"], ""),
         source.into(),
         text(&event["message"]).trim().into(),
-        pick(&first).into(),
-        seen.map_or_else(|| 1.into(), count),
+        earliest(&first).into(),
+        seen.unwrap_or(1).into(),
         event["metadata"]["name"].clone(),
     ]
 }

@@ -29,18 +29,21 @@ struct Layout {
     cells: fn(&Value) -> Vec<Value>,
 }
 
-fn layout(id: &str, columns: &[&str], cells: fn(&Value) -> Vec<Value>) -> Layout {
-    // `!` marks columns of wide output.
+/// Columns by their headings: `#` marks whole numbers, `?` booleans, `@` dates, `!` what only wide output shows.
+fn layout(columns: &[&str], cells: fn(&Value) -> Vec<Value>) -> Layout {
     let headings = columns
         .iter()
         .map(|column| {
-            let name = column.trim_start_matches('!');
-            let whole = ["Desired", "Current", "Ready", "Up-to-date", "Available", "Data", "Value", "Allowed Disruptions", "Count"];
-            // A pod's or Deployment's Ready is "1/2".
-            let integer = whole.contains(&name) && !(name == "Ready" && matches!(id, "pods" | "deployments.apps" | "statefulsets.apps"));
+            let name = column.trim_start_matches(['#', '?', '@', '!']);
+            let kind = match column.chars().next() {
+                Some('#') => "integer",
+                Some('?') => "boolean",
+                Some('@') => "date",
+                _ => "string",
+            };
             Heading {
                 name: name.to_owned(),
-                kind: if integer { "integer" } else { "string" }.to_owned(),
+                kind: kind.to_owned(),
                 format: if name == "Name" { "name" } else { "" }.to_owned(),
                 description: name.to_owned(),
                 wide: column.starts_with('!'),
@@ -51,33 +54,32 @@ fn layout(id: &str, columns: &[&str], cells: fn(&Value) -> Vec<Value>) -> Layout
 }
 
 fn builtin(id: &str) -> Layout {
-    let of = |columns: &[&str], cells: fn(&Value) -> Vec<Value>| layout(id, columns, cells);
     match id {
-        "pods" => of(pods::COLUMNS, pods::cells),
-        "nodes" => of(cluster::NODE, cluster::node),
-        "namespaces" => of(&["Name", "Status", "Age"], cluster::namespace),
-        "configmaps" => of(&["Name", "Data", "Age"], cluster::config_map),
-        "secrets" => of(&["Name", "Type", "Data", "Age"], cluster::secret),
-        "serviceaccounts" => of(&["Name", "Age"], cluster::service_account),
-        "leases.coordination.k8s.io" => of(&["Name", "Holder", "Age"], cluster::lease),
-        "priorityclasses.scheduling.k8s.io" => of(&["Name", "Value", "Global-Default", "Age", "PreemptionPolicy"], cluster::priority_class),
-        "poddisruptionbudgets.policy" => {
-            of(&["Name", "Min Available", "Max Unavailable", "Allowed Disruptions", "Age"], cluster::disruption_budget)
+        "pods" => layout(pods::COLUMNS, pods::cells),
+        "nodes" => layout(cluster::NODE, cluster::node),
+        "namespaces" => layout(&["Name", "Status", "Age"], cluster::namespace),
+        "configmaps" => layout(&["Name", "Data", "Age"], cluster::config_map),
+        "secrets" => layout(&["Name", "Type", "Data", "Age"], cluster::secret),
+        "serviceaccounts" => layout(&["Name", "Age"], cluster::service_account),
+        "leases.coordination.k8s.io" => layout(&["Name", "Holder", "Age"], cluster::lease),
+        "priorityclasses.scheduling.k8s.io" => layout(cluster::PRIORITY_CLASS, cluster::priority_class),
+        "poddisruptionbudgets.policy" => layout(cluster::DISRUPTION_BUDGET, cluster::disruption_budget),
+        "customresourcedefinitions.apiextensions.k8s.io" | "clusterroles.rbac.authorization.k8s.io" | "roles.rbac.authorization.k8s.io" => {
+            layout(&["Name", "@Created At"], cells::name_and_creation)
         }
-        "customresourcedefinitions.apiextensions.k8s.io" => of(&["Name", "Created At"], cluster::definition),
         "clusterrolebindings.rbac.authorization.k8s.io" | "rolebindings.rbac.authorization.k8s.io" => {
-            of(&["Name", "Role", "Age"], cluster::role_binding)
+            layout(cluster::ROLE_BINDING, cluster::role_binding)
         }
-        "deployments.apps" => of(workloads::DEPLOYMENT, workloads::deployment),
-        "replicasets.apps" | "replicationcontrollers" => of(workloads::REPLICA_SET, workloads::replica_set),
-        "statefulsets.apps" => of(workloads::STATEFUL_SET, workloads::stateful_set),
-        "daemonsets.apps" => of(workloads::DAEMON_SET, workloads::daemon_set),
-        "jobs.batch" => of(workloads::JOB, workloads::job),
-        "services" => of(network::SERVICE, network::service),
-        "endpoints" => of(&["Name", "Endpoints", "Age"], network::endpoints),
-        "endpointslices.discovery.k8s.io" => of(&["Name", "AddressType", "Ports", "Endpoints", "Age"], network::endpoint_slice),
-        "events" => of(events::COLUMNS, events::cells),
-        _ => of(&["Name", "Age"], cells::name_and_age),
+        "deployments.apps" => layout(workloads::DEPLOYMENT, workloads::deployment),
+        "replicasets.apps" | "replicationcontrollers" => layout(workloads::REPLICA_SET, workloads::replica_set),
+        "statefulsets.apps" => layout(workloads::STATEFUL_SET, workloads::stateful_set),
+        "daemonsets.apps" => layout(workloads::DAEMON_SET, workloads::daemon_set),
+        "jobs.batch" => layout(workloads::JOB, workloads::job),
+        "services" => layout(network::SERVICE, network::service),
+        "endpoints" => layout(&["Name", "Endpoints", "Age"], network::endpoints),
+        "endpointslices.discovery.k8s.io" => layout(network::ENDPOINT_SLICE, network::endpoint_slice),
+        "events" => layout(events::COLUMNS, events::cells),
+        _ => layout(&["Name", "Age"], cells::name_and_age),
     }
 }
 

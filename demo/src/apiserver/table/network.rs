@@ -65,9 +65,14 @@ pub fn endpoints(object: &Value) -> Vec<Value> {
     vec![name(object), cell, age(object)]
 }
 
+/// Columns of EndpointSlices.
+pub const ENDPOINT_SLICE: &[&str] = &["Name", "AddressType", "Ports", "Endpoints", "Age"];
+
 /// Cells of one EndpointSlice.
 pub fn endpoint_slice(object: &Value) -> Vec<Value> {
-    let ports = object["ports"].as_array().into_iter().flatten().map(|port| port["port"].to_string()).collect();
+    let port =
+        |port: &Value| port["port"].as_i64().map_or_else(|| port["name"].as_str().unwrap_or("*").to_owned(), |number| number.to_string());
+    let ports = object["ports"].as_array().into_iter().flatten().map(port).collect();
     let addresses = object["endpoints"]
         .as_array()
         .into_iter()

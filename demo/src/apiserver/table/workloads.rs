@@ -7,12 +7,12 @@ use super::cells::{age, containers, count, duration, labels, name, selector};
 /// Columns of Deployments.
 pub const DEPLOYMENT: &[&str] = &["Name", "Ready", "Up-to-date", "Available", "Age", "!Containers", "!Images", "!Selector"];
 /// Columns of ReplicaSets and ReplicationControllers.
-pub const REPLICA_SET: &[&str] = &["Name", "Desired", "Current", "Ready", "Age", "!Containers", "!Images", "!Selector"];
+pub const REPLICA_SET: &[&str] = &["Name", "#Desired", "#Current", "#Ready", "Age", "!Containers", "!Images", "!Selector"];
 /// Columns of StatefulSets.
 pub const STATEFUL_SET: &[&str] = &["Name", "Ready", "Age", "!Containers", "!Images"];
 /// Columns of DaemonSets.
 pub const DAEMON_SET: &[&str] =
-    &["Name", "Desired", "Current", "Ready", "Up-to-date", "Available", "Node Selector", "Age", "!Containers", "!Images", "!Selector"];
+    &["Name", "#Desired", "#Current", "#Ready", "#Up-to-date", "#Available", "Node Selector", "Age", "!Containers", "!Images", "!Selector"];
 /// Columns of Jobs.
 pub const JOB: &[&str] = &["Name", "Status", "Completions", "Duration", "Age", "!Containers", "!Images", "!Selector"];
 
