@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::api::Api;
@@ -189,8 +189,14 @@ impl Keeper {
                 let Some(resource) = self.resource(&id) else { continue };
                 // One that is gone meanwhile needs no orphaning.
                 let _gone = self.call(&resource, &namespace).change(&name, |_, mut value| {
-                    if let Some(owners) = value["metadata"]["ownerReferences"].as_array_mut() {
+                    let metadata = &mut value["metadata"];
+                    if let Some(owners) = metadata["ownerReferences"].as_array_mut() {
                         owners.retain(|owner| owner["uid"] != *object.uid);
+                    }
+                    if metadata["ownerReferences"] == json!([])
+                        && let Some(metadata) = metadata.as_object_mut()
+                    {
+                        metadata.shift_remove("ownerReferences");
                     }
                     Ok(Some(value))
                 });

@@ -9,8 +9,8 @@
 //! Not here: webhooks, conversion between versions of a custom resource beyond `apiVersion`, CBOR, applying a scale, and
 //! protobuf: bodies in it get 415, which `kubectl create configmap` and its like (without `-f`) run into, as they send
 //! nothing else; `/openapi/v2`, which kubectl asks for in that form, it does without. Of built-in kinds the
-//! fields are checked for their JSON types and pods, workloads and Services for what the scheduler and people stumble over,
-//! not for every rule of the real server. Roles answer SubjectAccessReviews always, requests only with
+//! fields are checked for their types; pods, workloads, Services, nodes, EndpointSlices, events, leases, ConfigMaps and Secrets for what the
+//! programs and people stumble over, not for every rule of the real server. Roles answer SubjectAccessReviews always, requests only with
 //! [`Options::enforce_rbac`].
 
 mod admit;

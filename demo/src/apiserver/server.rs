@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::admit::namespace::{furnish, put_simple};
+use super::admit::namespace::{furnish, put_own};
 use super::api::Api;
 use super::auth::Identity;
 use super::auth::kubeconfig::{self, Proof};
@@ -211,22 +211,23 @@ impl Drop for Server {
 
 /// Puts in place what a cluster has before anyone comes.
 fn bootstrap(api: &Api) {
+    const SERVER: &str = "kube-apiserver";
     for namespace in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-        put_simple(api, "", "namespaces", "", namespace, json!({}));
+        put_own(api, SERVER, ("", "namespaces"), ("", namespace), json!({}));
         furnish(api, namespace);
     }
     for (name, value) in [("system-cluster-critical", 2_000_000_000u64), ("system-node-critical", 2_000_001_000)] {
         let class = json!({ "value": value, "preemptionPolicy": "PreemptLowerPriority",
             "description": "Used for system critical pods" });
-        put_simple(api, "scheduling.k8s.io", "priorityclasses", "", name, class);
+        put_own(api, SERVER, ("scheduling.k8s.io", "priorityclasses"), ("", name), class);
     }
     let group = "rbac.authorization.k8s.io";
     let everything = json!({ "rules": [{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] },
         { "nonResourceURLs": ["*"], "verbs": ["*"] }] });
-    put_simple(api, group, "clusterroles", "", "cluster-admin", everything);
+    put_own(api, SERVER, (group, "clusterroles"), ("", "cluster-admin"), everything);
     let masters = json!({ "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin" },
         "subjects": [{ "apiGroup": group, "kind": "Group", "name": "system:masters" }] });
-    put_simple(api, group, "clusterrolebindings", "", "cluster-admin", masters);
+    put_own(api, SERVER, (group, "clusterrolebindings"), ("", "cluster-admin"), masters);
 }
 
 async fn accept(api: Arc<Api>, listener: TcpListener, acceptor: TlsAcceptor, tasks: TaskTracker, connections: CancellationToken) {

@@ -45,11 +45,12 @@ impl ApiError {
     }
 
     fn about(mut self, resource: GroupResource<'_>, name: &str) -> Self {
-        let mut details = json!({ "name": name });
-        if !resource.group.is_empty() {
-            details["group"] = resource.group.into();
+        let mut details = json!({});
+        for (key, value) in [("name", name), ("group", resource.group), ("kind", resource.resource)] {
+            if !value.is_empty() {
+                details[key] = value.into();
+            }
         }
-        details["kind"] = resource.resource.into();
         self.details = Some(details);
         self
     }
@@ -300,6 +301,11 @@ impl FieldError {
     /// An update that does not say which version it replaces.
     pub fn unset_version() -> Self {
         Self::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update")
+    }
+
+    /// A name of something that is not there.
+    pub fn not_found(field: impl Into<String>, value: &Value) -> Self {
+        Self::new(field, "FieldValueNotFound", format!("Not found: {value}"))
     }
 
     /// A value of another JSON type than the schema's.

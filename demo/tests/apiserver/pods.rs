@@ -61,7 +61,7 @@ async fn a_pod_is_bound_once() {
     cluster.create_pod(pod("p")).await;
     let refused = status(cluster.bind("p", "n1", Some("another")).await);
     assert_eq!((refused.code, refused.reason.as_str()), (409, "Conflict"));
-    assert!(refused.message.starts_with("Operation cannot be fulfilled on pods/binding \"p\":"), "{}", refused.message);
+    assert!(refused.message.starts_with("Operation cannot be fulfilled on pods \"p\":"), "{}", refused.message);
     assert!(refused.message.contains("another"), "{}", refused.message);
     let uid = cluster.pods().get("p").await.unwrap().metadata.uid.unwrap();
     cluster.bind("p", "n1", Some(&uid)).await.unwrap();
@@ -92,8 +92,10 @@ async fn gated_and_deleting_pods_are_not_bound() {
     assert!(refused.message.contains("has non-empty .spec.schedulingGates"), "{}", refused.message);
     let open = json!({ "spec": { "schedulingGates": null } });
     let opened = cluster.pods().patch("gated", &PatchParams::default(), &Patch::Merge(open)).await.unwrap();
-    assert_eq!(opened.status.unwrap().conditions.unwrap_or_default(), []);
+    // The condition stays until the pod is bound, as on the real server.
+    assert_eq!(opened.status.unwrap().conditions.unwrap()[0].reason.as_deref(), Some("SchedulingGated"));
     cluster.bind("gated", "n1", None).await.unwrap();
+    assert_eq!(cluster.pods().get("gated").await.unwrap().status.unwrap().conditions.unwrap()[0].status, "True");
 
     let mut held = pod("held");
     held["metadata"]["finalizers"] = json!(["example.com/hold"]);

@@ -1,7 +1,7 @@
 //! What a server answered, brought into a form that two servers can share: what differs by nature gets a name, structure stays. Only the descriptions
 //! of a table's columns are left out.
 
-use regex::Regex;
+use regex::{Captures, Regex};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -36,8 +36,10 @@ fn remove(value: &mut Value, pointer: &str) {
     let (key, rest) = rest.split_once('/').map_or((rest, None), |(key, rest)| (key, Some(format!("/{rest}"))));
     let key = key.replace("~1", "/").replace("~0", "~");
     let Some(rest) = rest else {
-        if let Value::Object(fields) = value {
-            fields.shift_remove(&key);
+        match (value, key.parse::<usize>()) {
+            (Value::Object(fields), _) => drop(fields.shift_remove(&key)),
+            (Value::Array(items), Ok(index)) if index < items.len() => drop(items.remove(index)),
+            _ => {}
         }
         return;
     };
@@ -104,6 +106,7 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (pattern(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "<time>"),
         (pattern(r"127\.0\.0\.1:\d+"), "<server>"),
         (pattern(r"\b10\.96\.\d+\.\d+\b"), "<service ip>"),
+        (pattern(r":3\d{4}/"), ":<port>/"),
         (pattern(r"current: \d+"), "current: <version>"),
         (pattern(r"in record \(\d+\)"), "in record (<version>)"),
         (pattern(r"too old resource version: (\d+) \(\d+\)"), "too old resource version: $1 (<version>)"),
@@ -113,6 +116,21 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     ]
 });
 
+/// An object that a text quotes.
+static QUOTED_OBJECT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#""\{(?:[^"\\]|\\.)*\}""#).unwrap());
+
+/// A quoted object with its fields in the order of their names: each server writes them in its own.
+fn in_order(quoted: &str) -> String {
+    let object = serde_json::from_str::<String>(quoted).and_then(|text| serde_json::from_str::<Value>(&text));
+    object.map_or_else(
+        |_| quoted.to_owned(),
+        |mut object| {
+            object.sort_all_objects();
+            Value::from(object.to_string()).to_string()
+        },
+    )
+}
+
 fn named(text: &str, key: &str, variables: &BTreeMap<String, String>) -> String {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match key {
@@ -120,7 +138,7 @@ fn named(text: &str, key: &str, variables: &BTreeMap<String, String>) -> String 
         "continue" if !text.is_empty() => return "<continue>".to_owned(),
         _ => {}
     }
-    let mut text = text.to_owned();
+    let mut text = QUOTED_OBJECT.replace_all(text, |found: &Captures<'_>| in_order(&found[0])).into_owned();
     for (name, value) in variables.iter().filter(|(name, value)| value.len() > 4 && !matches!(name.as_str(), "ns" | "case")) {
         if value.bytes().any(|byte| !byte.is_ascii_digit()) {
             text = text.replace(value, &format!("<{name}>"));
@@ -152,4 +170,7 @@ fn what_only_one_server_knows_gets_a_name() {
         json!({"message": "is invalid: [b: m, a: m]", "details": {"causes": [cause("b"), cause("a")]}}),
         json!({"message": "is invalid: [a: m, b: m]", "details": {"causes": [cause("a"), cause("b")]}}),
     );
+    check(json!({"m": r#"Invalid: "{\"b\":{},\"a\":[\"x\"]}": why"#}), json!({"m": r#"Invalid: "{\"a\":[\"x\"],\"b\":{}}": why"#}));
+    check(json!({"m": r#""{not JSON}""#}), json!({"m": r#""{not JSON}""#}));
+    check(json!({"cell": "80:30211/TCP"}), json!({"cell": "80:<port>/TCP"}));
 }

@@ -14,9 +14,6 @@ const LABEL_1123: &str = "a lowercase RFC 1123 label must consist of lower case 
 const SUBDOMAIN_1123: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' \
      or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
      '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
-     alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
-     validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const QUALIFIED_NAME: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and \
      end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
      '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
@@ -26,20 +23,18 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
 
 /// Why `text` is not a lowercase RFC 1123 label.
 pub fn label_1123(text: &str) -> Option<&'static str> {
-    dns_label(text, LABEL_1123, false)
-}
-
-fn dns_label(text: &str, message: &'static str, alphabetic_start: bool) -> Option<&'static str> {
     if text.len() > 63 {
         return Some("must be no more than 63 characters");
     }
     let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     let end = |c: u8| inner(c) && c != b'-';
     let bytes = text.as_bytes();
-    let valid = bytes.iter().all(|c| inner(*c))
-        && bytes.first().is_some_and(|c| if alphabetic_start { c.is_ascii_lowercase() } else { end(*c) })
-        && bytes.last().is_some_and(|c| end(*c));
-    (!valid).then_some(message)
+    let valid = bytes.iter().all(|c| inner(*c)) && bytes.first().is_some_and(|c| end(*c)) && bytes.last().is_some_and(|c| end(*c));
+    match valid {
+        true => None,
+        false if text.contains('.') && subdomain_1123(text).is_none() => Some("must not contain dots"),
+        false => Some(LABEL_1123),
+    }
 }
 
 /// Why `text` is not a lowercase RFC 1123 subdomain.
@@ -47,7 +42,7 @@ pub fn subdomain_1123(text: &str) -> Option<&'static str> {
     if text.len() > 253 {
         return Some("must be no more than 253 characters");
     }
-    let valid = text.split('.').all(|part| part.len() > 63 || dns_label(part, "", false).is_none());
+    let valid = text.split('.').all(|part| part.len() > 63 || label_1123(part).is_none());
     (!valid || text.is_empty()).then_some(SUBDOMAIN_1123)
 }
 
@@ -96,7 +91,6 @@ fn name_error(rule: NameRule, name: &str) -> Option<&'static str> {
     match rule {
         NameRule::Subdomain => subdomain_1123(name),
         NameRule::Label => label_1123(name),
-        NameRule::Label1035 => dns_label(name, LABEL_1035, true),
         NameRule::PathSegment => match name {
             "." => Some("may not be '.'"),
             ".." => Some("may not be '..'"),
@@ -134,11 +128,7 @@ pub fn validate(resource: &Resource, value: &Value) -> Vec<FieldError> {
     for (at, owner) in metadata["ownerReferences"].as_array().into_iter().flatten().enumerate() {
         for key in ["apiVersion", "kind", "name", "uid"] {
             if owner[key].as_str().is_none_or(str::is_empty) {
-                errors.push(FieldError::invalid(
-                    format!("metadata.ownerReferences[{at}].{key}"),
-                    &owner[key],
-                    &format!("{key} must not be empty"),
-                ));
+                errors.push(FieldError::required(format!("metadata.ownerReferences[{at}].{key}"), "must not be empty"));
             }
         }
     }
@@ -194,7 +184,6 @@ mod tests {
         check(NameRule::Subdomain, "", false);
         check(NameRule::Label, "a.b", false);
         check(NameRule::Label, &"a".repeat(64), false);
-        check(NameRule::Label1035, "1a", false);
         check(NameRule::PathSegment, "system:node", true);
         check(NameRule::PathSegment, "a/b", false);
     }

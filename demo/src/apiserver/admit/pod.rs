@@ -37,15 +37,10 @@ pub fn admit(call: &Call<'_>, name: &str, pod: &mut Value) -> Result<(), ApiErro
     Ok(())
 }
 
-/// What an update of a pod brings with it: the gated condition goes with the last gate.
-pub fn readmit(old: &Value, new: &mut Value) {
-    let gated = |pod: &Value| pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
-    if gated(old)
-        && !gated(new)
-        && let Some(conditions) = new.pointer_mut("/status/conditions").and_then(Value::as_array_mut)
-    {
-        conditions.retain(|c| c["type"] != "PodScheduled" || c["reason"] != "SchedulingGated");
-    }
+/// What an update of a pod brings with it: the default tolerations come back.
+pub fn readmit(pod: &mut Value) {
+    default(pod, "spec", json!({}));
+    tolerations(&mut pod["spec"]);
 }
 
 fn priority(call: &Call<'_>, name: &str, spec: &mut Value) -> Result<(), ApiError> {

@@ -18,11 +18,12 @@ pub fn spec(spec: &Value, path: &str) -> Vec<FieldError> {
         for (at, container) in spec[list].as_array().into_iter().flatten().enumerate() {
             let here = format!("{path}.{list}[{at}]");
             container_rules(container, &here, &mut names, &mut errors);
+            mounts(container, &spec["volumes"], &here, &mut errors);
         }
     }
     resources(&spec["resources"], &format!("{path}.resources"), &mut errors);
     accepted(spec, path, "restartPolicy", &["Always", "OnFailure", "Never"], &mut errors);
-    accepted(spec, path, "dnsPolicy", &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"], &mut errors);
+    accepted(spec, path, "dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"], &mut errors);
     accepted(spec, path, "preemptionPolicy", &["PreemptLowerPriority", "Never"], &mut errors);
     if let Some(why) = spec["nodeName"].as_str().filter(|n| !n.is_empty()).and_then(subdomain_1123) {
         errors.push(FieldError::invalid(format!("{path}.nodeName"), &spec["nodeName"], why));
@@ -87,7 +88,20 @@ fn container_rules<'a>(container: &'a Value, here: &str, names: &mut Vec<&'a str
             }
         }
     }
+    accepted(container, here, "imagePullPolicy", &["Always", "IfNotPresent", "Never"], errors);
     resources(&container["resources"], &format!("{here}.resources"), errors);
+}
+
+/// What a container mounts has to be a volume of its pod.
+fn mounts(container: &Value, volumes: &Value, here: &str, errors: &mut Vec<FieldError>) {
+    for (at, mount) in container["volumeMounts"].as_array().into_iter().flatten().enumerate() {
+        let field = format!("{here}.volumeMounts[{at}].name");
+        if mount["name"].as_str().is_none_or(str::is_empty) {
+            errors.push(FieldError::required(field, ""));
+        } else if !volumes.as_array().into_iter().flatten().any(|volume| volume["name"] == mount["name"]) {
+            errors.push(FieldError::not_found(field, &mount["name"]));
+        }
+    }
 }
 
 fn resources(resources: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -223,6 +237,14 @@ mod tests {
         check(
             json!({ "containers": [{ "name": "C" }] }),
             &["spec.containers[0].name: Invalid value: \"C\"", "spec.containers[0].image: Required value"],
+        );
+        check(
+            json!({ "containers": [{ "name": "c", "image": "i", "imagePullPolicy": "Maybe", "volumeMounts": [{ "name": "v" }, { "name": "w" }] }],
+                "volumes": [{ "name": "v" }] }),
+            &[
+                "spec.containers[0].imagePullPolicy: Unsupported value: \"Maybe\"",
+                "spec.containers[0].volumeMounts[1].name: Not found: \"w\"",
+            ],
         );
         check(json!({ "restartPolicy": "Maybe" }), &["spec.restartPolicy: Unsupported value: \"Maybe\""]);
         check(

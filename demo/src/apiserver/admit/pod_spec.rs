@@ -32,6 +32,9 @@ pub fn defaults(spec: &mut Value) {
                 default(source, "defaultMode", 0o644);
             }
         }
+        if let Some(source) = volume.get_mut("hostPath") {
+            default(source, "type", "");
+        }
     }
 }
 
@@ -57,6 +60,7 @@ fn container_defaults(container: &mut Value, host_network: bool) {
             default(probe, key, value);
         }
         if let Some(request) = probe.get_mut("httpGet") {
+            default(request, "path", "/");
             default(request, "scheme", "HTTP");
         }
     }

@@ -8,6 +8,9 @@ use super::{default, metadata, pod_rules, pod_spec};
 use crate::apiserver::selector::LabelSelector;
 use crate::apiserver::status::FieldError;
 
+/// The annotation that counts the templates of a DaemonSet.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 fn template(value: &mut Value) {
     default(value, "spec", json!({}));
     if value["spec"]["template"].is_object() {
@@ -23,12 +26,18 @@ pub fn deployment(value: &mut Value) {
     default(spec, "replicas", 1);
     default(spec, "revisionHistoryLimit", 10);
     default(spec, "progressDeadlineSeconds", 600);
-    default(spec, "strategy", json!({}));
-    default(&mut spec["strategy"], "type", "RollingUpdate");
-    if spec["strategy"]["type"] == "RollingUpdate" {
-        default(&mut spec["strategy"], "rollingUpdate", json!({}));
-        for key in ["maxUnavailable", "maxSurge"] {
-            default(&mut spec["strategy"]["rollingUpdate"], key, "25%");
+    rolling_update(spec, "strategy", &json!({ "maxUnavailable": "25%", "maxSurge": "25%" }));
+}
+
+/// A strategy rolls updates out, at the given pace, unless it says otherwise.
+fn rolling_update(spec: &mut Value, field: &str, pace: &Value) {
+    default(spec, field, json!({}));
+    let strategy = &mut spec[field];
+    default(strategy, "type", "RollingUpdate");
+    if strategy["type"] == "RollingUpdate" {
+        default(strategy, "rollingUpdate", json!({}));
+        for (key, value) in pace.as_object().into_iter().flatten() {
+            default(&mut strategy["rollingUpdate"], key, value.clone());
         }
     }
 }
@@ -46,8 +55,7 @@ pub fn stateful_set(value: &mut Value) {
     default(spec, "replicas", 1);
     default(spec, "revisionHistoryLimit", 10);
     default(spec, "podManagementPolicy", "OrderedReady");
-    let strategy = json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": 0 } });
-    default(spec, "updateStrategy", strategy);
+    rolling_update(spec, "updateStrategy", &json!({ "partition": 0 }));
 }
 
 /// DaemonSets.
@@ -55,8 +63,9 @@ pub fn daemon_set(value: &mut Value) {
     template(value);
     let spec = &mut value["spec"];
     default(spec, "revisionHistoryLimit", 10);
-    let strategy = json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 0, "maxUnavailable": 1 } });
-    default(spec, "updateStrategy", strategy);
+    rolling_update(spec, "updateStrategy", &json!({ "maxSurge": 0, "maxUnavailable": 1 }));
+    default(&mut value["metadata"], "annotations", json!({}));
+    default(&mut value["metadata"]["annotations"], TEMPLATE_GENERATION, "1");
 }
 
 /// Jobs, whose selector the server makes up.
@@ -81,6 +90,14 @@ pub fn job(value: &mut Value) {
     }
 }
 
+/// Counts the templates of a DaemonSet, as annotations of its early versions did.
+pub fn count_template(old: &Value, new: &mut Value) {
+    let counted = old["metadata"]["annotations"][TEMPLATE_GENERATION].as_str().and_then(|text| text.parse::<i64>().ok());
+    let changed = old["spec"]["template"] != new["spec"]["template"];
+    default(&mut new["metadata"], "annotations", json!({}));
+    new["metadata"]["annotations"][TEMPLATE_GENERATION] = (counted.unwrap_or(1) + i64::from(changed)).to_string().into();
+}
+
 /// Secrets take plain text and keep it as base64.
 pub fn merge_string_data(secret: &mut Value) {
     let Some(Value::Object(plain)) = secret.as_object_mut().and_then(|map| map.shift_remove("stringData")) else {
@@ -97,18 +114,20 @@ pub fn validate(value: &Value) -> Vec<FieldError> {
     let spec = &value["spec"];
     let mut errors = Vec::new();
     let labels = &spec["template"]["metadata"]["labels"];
-    match LabelSelector::from_object(&spec["selector"]) {
+    if spec["replicas"].as_i64().is_some_and(|n| n < 0) {
+        errors.push(FieldError::invalid("spec.replicas", &spec["replicas"], "must be greater than or equal to 0"));
+    }
+    let selector = LabelSelector::from_object(&spec["selector"]);
+    match &selector {
         None => errors.push(FieldError::required("spec.selector", "")),
         Some(selector) if selector.0.is_empty() => {
             errors.push(FieldError::invalid("spec.selector", &spec["selector"], "empty selector is invalid for deployment"));
         }
-        Some(selector) if !selector.matches(|key| labels[key].as_str().map(str::to_owned)) => {
-            errors.push(FieldError::invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"));
-        }
         Some(_) => {}
     }
-    if spec["replicas"].as_i64().is_some_and(|n| n < 0) {
-        errors.push(FieldError::invalid("spec.replicas", &spec["replicas"], "must be greater than or equal to 0"));
+    // No selector selects nothing, and so not the template either.
+    if !selector.is_some_and(|selector| selector.matches(|key| labels[key].as_str().map(str::to_owned))) {
+        errors.push(FieldError::invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"));
     }
     errors.extend(metadata::labels(labels, "spec.template.labels"));
     errors.extend(pod_rules::spec(&spec["template"]["spec"], "spec.template.spec"));

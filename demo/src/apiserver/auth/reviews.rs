@@ -100,7 +100,7 @@ impl Call<'_> {
             Ok((user, audiences)) => {
                 json!({ "authenticated": true, "user": user.to_value(), "audiences": audiences })
             }
-            Err(error) => json!({ "authenticated": false, "user": {}, "error": error }),
+            Err(error) => json!({ "user": {}, "error": error }),
         }
     }
 

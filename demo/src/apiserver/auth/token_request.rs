@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Identity;
 use super::tokens::API_AUDIENCE;
+use crate::apiserver::fields::{Manager, Managers, Operation, first_managers};
+use crate::apiserver::schema::Typed;
 use crate::apiserver::status::{ApiError, FieldError, GroupResource};
-use crate::apiserver::verbs::decode::json_object;
-use crate::apiserver::verbs::{Call, Reply, seconds};
+use crate::apiserver::verbs::{Call, Reply, now, seconds};
 
 /// Shortest lifetime of a token.
 const SHORTEST_S: i64 = 600;
@@ -17,13 +18,16 @@ const SHORTEST_S: i64 = 600;
 /// Lifetime of a token that asks for none.
 const DEFAULT_S: i64 = 3600;
 
+const TOKEN_REQUEST: &str = "io.k8s.api.authentication.v1.TokenRequest";
+
 const PREFIX: &str = "authentication.kubernetes.io";
 
 impl Call<'_> {
     /// Issues a token. The call's resource is serviceaccounts.
     pub fn issue_token(&self, name: &str, body: &[u8]) -> Result<Reply, ApiError> {
         let account = self.find(name)?;
-        let mut request = json_object(body)?;
+        let mut request = self.decode_as(TOKEN_REQUEST, body)?;
+        let managers = self.complete_request(name, &mut request);
         let spec = &mut request["spec"];
         let mut audiences: Vec<String> =
             spec["audiences"].as_array().into_iter().flatten().filter_map(|a| a.as_str().map(str::to_owned)).collect();
@@ -34,7 +38,7 @@ impl Call<'_> {
         if lifetime_s < SHORTEST_S {
             let detail = "may not specify a duration less than 10 minutes";
             let error = FieldError::invalid("spec.expirationSeconds", &spec["expirationSeconds"], detail);
-            return Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", name, &[error]));
+            return Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", "", &[error]));
         }
         let mut identity = Identity::service_account(self.namespace, name);
         identity.uid = account.uid.to_string();
@@ -50,13 +54,27 @@ impl Call<'_> {
         let lifetime = Duration::from_secs(u64::try_from(lifetime_s).unwrap_or_default());
         let expires = jiff::Timestamp::now() + lifetime;
         let token = self.api.tokens.issue(identity, audiences, Some(lifetime), bound_to);
-        request["kind"] = "TokenRequest".into();
-        request["apiVersion"] = "authentication.k8s.io/v1".into();
-        request["metadata"]["name"] = name.into();
-        request["metadata"]["namespace"] = self.namespace.into();
+        if !managers.0.is_empty() {
+            request["metadata"]["managedFields"] = managers.into_value();
+        }
         request["status"]["token"] = token.into();
         request["status"]["expirationTimestamp"] = seconds(expires).into();
         Ok(Reply::Document(StatusCode::CREATED, request))
+    }
+
+    /// Brings a request into the form in which it is answered; says who set what.
+    fn complete_request(&self, name: &str, request: &mut Value) -> Managers {
+        const API_VERSION: &str = "authentication.k8s.io/v1";
+        let schemas = &self.api.schemas;
+        let schema = schemas.definition(TOKEN_REQUEST);
+        let by = Manager { api_version: API_VERSION.to_owned(), ..self.manager(Operation::Update) };
+        let managers =
+            if self.api.track_fields { first_managers(Typed::root(schemas, schema, false), request, by) } else { Managers::default() };
+        request["kind"] = "TokenRequest".into();
+        request["apiVersion"] = API_VERSION.into();
+        request["metadata"] = json!({ "name": name, "namespace": self.namespace, "uid": uuid::Uuid::new_v4().to_string(),
+            "creationTimestamp": now() });
+        managers
     }
 
     fn bind_token(&self, reference: &Value, identity: &mut Identity) -> Result<(&'static str, String, String, String), ApiError> {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::set::FieldSet;
+use crate::apiserver::verbs::now;
 
 /// Most managers by update that an object keeps apart; the oldest of more become one.
 const UPDATERS: usize = 10;
@@ -46,6 +47,18 @@ pub struct Manager {
 }
 
 impl Manager {
+    /// Who writes an object as a whole, now.
+    pub fn updater(name: &str, api_version: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            operation: Operation::Update,
+            api_version: api_version.to_owned(),
+            subresource: String::new(),
+            time: Some(now()),
+            fields: FieldSet::default(),
+        }
+    }
+
     /// Whether both are one. Who applies is the same in every version.
     pub fn is(&self, other: &Self) -> bool {
         self.name == other.name

@@ -60,6 +60,11 @@ pub fn kept(typed: Typed<'_>, then: &Value, now: &Value) -> FieldSet {
     kept
 }
 
+/// The managers of a new object that was not applied.
+pub fn first_managers(typed: Typed<'_>, value: &Value, by: Manager) -> Managers {
+    update(typed, Scope::Main, &typed.empty(), value, Managers::default(), by).unwrap_or_default()
+}
+
 /// The managers of an object after a write that replaced `old` by `new`, neither with `managedFields`; `None` where nothing that
 /// anyone owns has changed.
 pub fn update(typed: Typed<'_>, scope: Scope, old: &Value, new: &Value, mut managers: Managers, by: Manager) -> Option<Managers> {

@@ -2,6 +2,8 @@
 
 pub mod strategic;
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::schema::{Definitions, Schema};
@@ -33,6 +35,20 @@ fn or_add(operation: &json_patch::PatchOperation, target: &Value) -> json_patch:
     }
 }
 
+/// A value as Go prints it: `map[a:[1 2] b:<nil>]`, by key.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => format!("[{}]", list.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let fields: BTreeMap<&String, String> = map.iter().map(|(key, value)| (key, go_text(value))).collect();
+            format!("map[{}]", fields.iter().map(|(key, value)| format!("{key}:{value}")).collect::<Vec<_>>().join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
 impl Patch {
     /// Reads a patch by its content type. `typed` says whether the resource has merge keys at all.
     pub fn parse(content_type: &str, typed: bool, body: &[u8]) -> Result<Self, ApiError> {
@@ -56,7 +72,19 @@ impl Patch {
                     .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}"))),
             },
             "application/strategic-merge-patch+json" if typed => Ok(Self::Strategic(object()?)),
+            "application/strategic-merge-patch+json" => Err(ApiError::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, \
+                 application/merge-patch+json, application/apply-patch+yaml",
+            )),
             _ => Err(ApiError::unsupported_patch()),
+        }
+    }
+
+    /// A strategic merge patch as errors about what comes of it show it.
+    pub fn as_go_prints_it(&self) -> Option<String> {
+        match self {
+            Self::Strategic(patch) => Some(go_text(patch)),
+            Self::Merge(_) | Self::Json(_) => None,
         }
     }
 
@@ -109,5 +137,11 @@ mod tests {
         check(json, json!({ "op": "test" }), Err(400));
         check("application/apply-patch+yaml", json!({}), Err(415));
         check("text/plain", json!({}), Err(415));
+    }
+
+    #[test]
+    fn errors_show_a_strategic_patch_as_go_does() {
+        let patch = Patch::Strategic(json!({ "spec": { "b": null, "a": [1, "x"] } }));
+        assert_eq!(patch.as_go_prints_it().as_deref(), Some("map[spec:map[a:[1 x] b:<nil>]]"));
     }
 }

@@ -195,7 +195,7 @@ pub static BUILTIN: &[Builtin] = &[
         .generation(),
     Builtin::new(CORE, "secrets", "Secret", of::<api::core::v1::Secret>).fields(&[("type", "")]),
     Builtin::new(CORE, "serviceaccounts", "ServiceAccount", of::<api::core::v1::ServiceAccount>).short(&["sa"]),
-    Builtin::new(CORE, "services", "Service", of::<api::core::v1::Service>).short(&["svc"]).in_all().status().names(NameRule::Label1035),
+    Builtin::new(CORE, "services", "Service", of::<api::core::v1::Service>).short(&["svc"]).in_all().status().names(NameRule::Label),
     Builtin::new(APPS, "daemonsets", "DaemonSet", of::<api::apps::v1::DaemonSet>).short(&["ds"]).in_all().status().generation(),
     Builtin::new(APPS, "deployments", "Deployment", of::<api::apps::v1::Deployment>)
         .short(&["deploy"])

@@ -22,8 +22,6 @@ pub enum NameRule {
     Subdomain,
     /// RFC 1123 label.
     Label,
-    /// RFC 1035 label.
-    Label1035,
     /// Anything that can be one segment of a path.
     PathSegment,
 }
@@ -185,33 +183,23 @@ impl Resource {
             stored["apiVersion"] = self.api_version().into();
         }
         if self.view == View::Events {
-            self.explicit(&mut stored);
             stored = rename(stored, EVENT_FIELDS.iter().map(|(core, events)| (*core, *events)));
-        } else if self.is("events") {
-            self.explicit(&mut stored);
-        }
-        stored
-    }
-
-    /// Fields of an event that the API writes even where nobody set them: `kubectl get events --sort-by=.lastTimestamp` prints nothing
-    /// where no event has the field.
-    fn explicit(&self, event: &mut Value) {
-        let Some(event) = event.as_object_mut() else { return };
-        for field in ["firstTimestamp", "lastTimestamp", "eventTime"] {
-            event.entry(field).or_insert(Value::Null);
-        }
-        event.entry("source").or_insert_with(|| Value::Object(Map::new()));
-        if self.view == View::Stored {
-            for field in ["reportingComponent", "reportingInstance"] {
-                event.entry(field).or_insert_with(|| "".into());
+            if let Some(event) = stored.as_object_mut() {
+                event.retain(|name, value| !WRITTEN_BY_CORE.contains(&name.as_str()) || *value != "");
             }
         }
+        stored
     }
 
     /// Turns a served object into the stored form.
     pub fn to_stored(&self, mut served: Value) -> Value {
         if self.view == View::Events {
             served = rename(served, EVENT_FIELDS.iter().map(|(core, events)| (*events, *core)));
+            for field in ["reportingComponent", "reportingInstance"] {
+                if served[field].is_null() {
+                    served[field] = "".into();
+                }
+            }
         }
         served["apiVersion"] = (*self.stored_api_version).into();
         served["kind"] = (*self.kind).into();
@@ -238,6 +226,9 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
     ("reportingComponent", "reportingController"),
 ];
 
+/// Fields that core/v1 writes even where they are empty, as events.k8s.io/v1 names them.
+const WRITTEN_BY_CORE: [&str; 2] = ["reportingController", "reportingInstance"];
+
 fn rename<'a>(value: Value, names: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Value {
     let Value::Object(map) = value else { return value };
     let renamed: Map<String, Value> = map
@@ -262,22 +253,16 @@ mod tests {
         let events = registry.find("events.k8s.io", "v1", "events").unwrap();
         let core = registry.find("", "v1", "events").unwrap();
         assert!(Arc::ptr_eq(&events.storage, &core.storage));
-        let served = json!({ "apiVersion": "events.k8s.io/v1", "kind": "Event", "note": "n",
-            "regarding": { "name": "p" }, "reportingController": "c" });
+        let served = json!({ "apiVersion": "events.k8s.io/v1", "kind": "Event", "note": "n", "eventTime": null,
+            "deprecatedSource": {}, "regarding": { "name": "p" }, "reportingController": "c" });
         let stored = events.to_stored(served.clone());
         assert_eq!(
             stored,
-            json!({ "apiVersion": "v1", "kind": "Event", "message": "n",
-                "involvedObject": { "name": "p" }, "reportingComponent": "c" })
+            json!({ "apiVersion": "v1", "kind": "Event", "message": "n", "eventTime": null, "source": {},
+                "involvedObject": { "name": "p" }, "reportingComponent": "c", "reportingInstance": "" })
         );
-        let mut shown = served;
-        for field in ["eventTime", "deprecatedFirstTimestamp", "deprecatedLastTimestamp"] {
-            shown[field] = Value::Null;
-        }
-        shown["deprecatedSource"] = json!({});
-        assert_eq!(events.to_served(stored.clone()), shown);
-        let core_form = core.to_served(stored.clone());
-        assert_eq!((&core_form["message"], core_form.get("lastTimestamp")), (&json!("n"), Some(&Value::Null)));
+        assert_eq!(events.to_served(stored.clone()), served);
+        assert_eq!(core.to_served(stored.clone()), stored);
         assert_eq!(events.selectable("regarding.name"), Some("involvedObject.name".into()));
         assert_eq!(core.selectable("regarding.name"), None);
     }

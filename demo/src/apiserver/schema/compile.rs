@@ -88,6 +88,7 @@ fn schema(source: &Value, lenient: bool) -> Result<Schema, String> {
         reference: None,
         merge: merge(source),
         merge_required: strings("required"),
+        written: Vec::new(),
     })
 }
 

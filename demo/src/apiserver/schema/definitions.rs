@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Status};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -29,6 +31,8 @@ impl Sources {
         let key = |builtin: &Builtin| (builtin.group, builtin.version, builtin.kind);
         let roots = BUILTIN.iter().map(|builtin| (key(builtin), (builtin.schema)(&mut generator).to_value())).collect();
         generator.subschema_for::<Scale>();
+        generator.subschema_for::<Binding>();
+        generator.subschema_for::<TokenRequest>();
         generator.subschema_for::<Status>();
         generator.subschema_for::<DeleteOptions>();
         let mut named: BTreeMap<String, Value> = generator.take_definitions(true).into_iter().collect();

@@ -169,6 +169,9 @@ const BY_VALUE: &[(&str, &str)] = &[
     ("batch.v1.JobSpec", "template"),
     ("core.v1.Event", "involvedObject"),
     ("core.v1.Event", "source"),
+    ("core.v1.Container", "resources"),
+    ("core.v1.ContainerStatus", "lastState"),
+    ("core.v1.ContainerStatus", "state"),
     ("core.v1.NodeDaemonEndpoints", "kubeletEndpoint"),
     ("core.v1.NodeStatus", "daemonEndpoints"),
     ("core.v1.NodeStatus", "nodeInfo"),
@@ -176,8 +179,11 @@ const BY_VALUE: &[(&str, &str)] = &[
     ("core.v1.PodTemplateSpec", "metadata"),
     ("core.v1.PodTemplateSpec", "spec"),
     ("core.v1.ServiceStatus", "loadBalancer"),
+    ("discovery.v1.Endpoint", "conditions"),
     ("events.v1.Event", "deprecatedSource"),
     ("events.v1.Event", "regarding"),
+    ("core.v1.PreferredSchedulingTerm", "preference"),
+    ("core.v1.WeightedPodAffinityTerm", "podAffinityTerm"),
     ("rbac.v1.ClusterRoleBinding", "roleRef"),
     ("rbac.v1.RoleBinding", "roleRef"),
     ("resource.v1.ResourceClaimSpec", "devices"),
@@ -185,6 +191,53 @@ const BY_VALUE: &[(&str, &str)] = &[
     ("resource.v1.ResourceClaimTemplateSpec", "spec"),
     ("resource.v1.ResourceSliceSpec", "pool"),
     ("storage.v1.VolumeAttachmentSpec", "source"),
+];
+
+/// Fields that are written without a value though they are neither required nor structs: times, and what the types do not leave out.
+const WRITTEN_UNSET: &[(&str, &str)] = &[
+    ("apps.v1.DaemonSetCondition", "lastTransitionTime"),
+    ("apps.v1.DeploymentCondition", "lastTransitionTime"),
+    ("apps.v1.DeploymentCondition", "lastUpdateTime"),
+    ("apps.v1.ReplicaSetCondition", "lastTransitionTime"),
+    ("apps.v1.StatefulSetCondition", "lastTransitionTime"),
+    ("apps.v1.StatefulSetSpec", "serviceName"),
+    ("apps.v1.StatefulSetStatus", "availableReplicas"),
+    ("authentication.v1.TokenRequestSpec", "boundObjectRef"),
+    ("batch.v1.JobCondition", "lastProbeTime"),
+    ("batch.v1.JobCondition", "lastTransitionTime"),
+    ("core.v1.ContainerStateRunning", "startedAt"),
+    ("core.v1.ContainerStateTerminated", "finishedAt"),
+    ("core.v1.ContainerStateTerminated", "startedAt"),
+    ("core.v1.Event", "eventTime"),
+    ("core.v1.Event", "firstTimestamp"),
+    ("core.v1.Event", "lastTimestamp"),
+    ("core.v1.Event", "reportingComponent"),
+    ("core.v1.Event", "reportingInstance"),
+    ("core.v1.EventSeries", "lastObservedTime"),
+    ("core.v1.NamespaceCondition", "lastTransitionTime"),
+    ("core.v1.NodeCondition", "lastHeartbeatTime"),
+    ("core.v1.NodeCondition", "lastTransitionTime"),
+    ("core.v1.PersistentVolumeClaimCondition", "lastProbeTime"),
+    ("core.v1.PersistentVolumeClaimCondition", "lastTransitionTime"),
+    ("core.v1.PodCondition", "lastProbeTime"),
+    ("core.v1.PodCondition", "lastTransitionTime"),
+    ("core.v1.ProjectedVolumeSource", "sources"),
+    ("core.v1.ReplicationControllerCondition", "lastTransitionTime"),
+    ("core.v1.ResourceFieldSelector", "divisor"),
+    ("core.v1.TypedLocalObjectReference", "apiGroup"),
+    ("discovery.v1.EndpointSlice", "endpoints"),
+    ("discovery.v1.EndpointSlice", "ports"),
+    ("events.v1.Event", "deprecatedFirstTimestamp"),
+    ("events.v1.Event", "deprecatedLastTimestamp"),
+    ("policy.v1.PodDisruptionBudgetStatus", "currentHealthy"),
+    ("policy.v1.PodDisruptionBudgetStatus", "desiredHealthy"),
+    ("policy.v1.PodDisruptionBudgetStatus", "disruptionsAllowed"),
+    ("policy.v1.PodDisruptionBudgetStatus", "expectedPods"),
+    ("rbac.v1.ClusterRole", "rules"),
+    ("rbac.v1.Role", "rules"),
+    ("resource.v1.DeviceClaim", "requests"),
+    ("storage.v1.CSINodeDriver", "topologyKeys"),
+    ("storage.v1.VolumeError", "time"),
 ];
 
 /// Values that a key of a list has where an item leaves it out.
@@ -220,6 +273,11 @@ pub fn annotate(definition: &str, schema: &mut Value) {
     }
 }
 
+/// The rows about a definition of fields that are written without a value.
+pub fn written_unset(definition: &str) -> Vec<(&'static str, &'static str)> {
+    WRITTEN_UNSET.iter().filter(|row| row.0 == short(definition)).copied().collect()
+}
+
 /// `core.v1.Container` of `io.k8s.api.core.v1.Container`.
 fn short(definition: &str) -> &str {
     ["io.k8s.api.", "io.k8s.apimachinery.pkg.apis.", "io.k8s.apiextensions-apiserver.pkg.apis."]
@@ -246,8 +304,12 @@ mod tests {
                 properties.into_iter().flatten().map(move |(field, _)| (short(name), field.as_str()))
             })
             .collect();
-        let rows =
-            FIELDS.iter().map(|row| (row.0, row.1)).chain(BY_VALUE.iter().copied()).chain(KEY_DEFAULTS.iter().map(|row| (row.0, row.1)));
+        let rows = FIELDS
+            .iter()
+            .map(|row| (row.0, row.1))
+            .chain(BY_VALUE.iter().copied())
+            .chain(WRITTEN_UNSET.iter().copied())
+            .chain(KEY_DEFAULTS.iter().map(|row| (row.0, row.1)));
         for row in rows {
             assert!(fields.contains(&row), "{row:?}");
         }

@@ -1,6 +1,7 @@
 //! Structural schemas: one form for the built-in types and for CustomResourceDefinitions.
 //!
-//! `normalize` prunes what the schema does not know and fills in defaults; `validate` judges the rest.
+//! `normalize` prunes what the schema does not know and fills in defaults; `validate` judges the rest; `unset` writes what a built-in type
+//! writes even where nobody set it.
 //! Rules in CEL are `crd::rules`.
 
 mod compile;
@@ -9,6 +10,8 @@ mod merge_rules;
 mod normalize;
 mod quantity;
 mod typed;
+mod unreadable;
+mod unset;
 mod validate;
 
 use std::collections::HashMap;
@@ -22,6 +25,7 @@ use super::status::FieldError;
 pub use compile::compile;
 use definitions::{Gvk, Sources};
 pub use typed::Typed;
+use unset::Unset;
 
 /// The JSON type that a schema asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +74,8 @@ pub struct Schema {
     merge: Merge,
     /// Fields that every object has, if only empty; unlike `required`, known of built-in types too.
     merge_required: Vec<Box<str>>,
+    /// Fields of a built-in type that are written even where they are not set.
+    written: Vec<(Box<str>, Unset)>,
 }
 
 /// How values merge with others, and in which pieces they are owned.
@@ -152,6 +158,13 @@ impl Definitions {
                 *schema = Schema::any();
             }
         }
+        let written: Vec<_> =
+            definitions.named.iter().map(|(name, schema)| (name.clone(), unset::of_definition(&definitions, name, schema))).collect();
+        for (name, fields) in written {
+            if let Some(schema) = definitions.named.get_mut(&name) {
+                schema.written = fields;
+            }
+        }
         Arc::new(definitions)
     }
 
@@ -182,6 +195,26 @@ impl Definitions {
         let mut findings = Findings::default();
         normalize::walk(self, schema, value, &mut Vec::new(), &mut findings);
         findings
+    }
+
+    /// Brings a value of a built-in type into the form in which it is written where fields are not set.
+    pub fn complete(&self, schema: &Schema, value: &mut Value) {
+        unset::complete(self, schema, value, false);
+    }
+
+    /// The same, in the form in which it is stored.
+    pub fn complete_stored(&self, schema: &Schema, value: &mut Value) {
+        unset::complete(self, schema, value, true);
+    }
+
+    /// Why the real server could not even read a value of a built-in type.
+    pub fn unreadable(&self, schema: &Schema, value: &Value) -> Option<String> {
+        unreadable::find(self, schema, value)
+    }
+
+    /// The schema of a definition, by the name that references use.
+    pub fn definition(&self, name: &str) -> Option<&Schema> {
+        self.named.get(name)
     }
 
     /// Where the value is of another JSON type than the schema's.
@@ -222,6 +255,7 @@ impl Schema {
             reference: None,
             merge: Merge::default(),
             merge_required: Vec::new(),
+            written: Vec::new(),
         }
     }
 
@@ -238,11 +272,6 @@ impl Schema {
     /// Whether the name is that of a field.
     pub fn declares(&self, name: &str) -> bool {
         self.properties.contains_key(name)
-    }
-
-    /// The schemas of the named fields.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &Schema)> {
-        self.properties.iter().map(|(name, schema)| (&**name, schema))
     }
 
     /// Whether an object of it always has the field.

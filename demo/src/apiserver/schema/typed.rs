@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Definitions, Kind, ListType, Schema};
+use super::{Definitions, ListType, Schema};
 
 /// A schema at one place of an object, as far as there is one: in parts that no schema describes, maps merge key by key and lists are
 /// one piece.
@@ -77,39 +77,17 @@ impl<'a> Typed<'a> {
         keys.into_iter().map(|key| (key.to_owned(), value(key))).collect()
     }
 
-    /// What a struct here holds where nobody set anything: zeros in place of the values that it must have.
-    pub fn zero(self) -> Value {
-        let mut found = Map::new();
-        for (name, schema) in self.resolved().into_iter().flat_map(Schema::fields) {
-            let zero = match self.definitions.resolve(schema).kind {
-                Kind::Integer | Kind::Number => Value::from(0),
-                Kind::Boolean => Value::from(false),
-                Kind::String => Value::from(""),
-                _ if schema.merge().by_value => self.field(name).zero(),
-                _ => continue,
-            };
-            if schema.merge().by_value || self.resolved().is_some_and(|parent| parent.requires(name)) {
-                found.insert(name.to_owned(), zero);
-            }
-        }
-        Value::Object(found)
-    }
-
     /// Whether even an empty object has what is here.
     pub fn by_value(self) -> bool {
         self.schema.is_some_and(|schema| schema.merge().by_value)
     }
 
-    /// What an object holds from the start: structs that are held by value, and nulls in place of other fields that it must have.
+    /// What an object holds where nobody set anything.
     pub fn empty(self) -> Value {
-        let mut found = Map::new();
-        for (name, schema) in self.resolved().into_iter().flat_map(Schema::fields) {
-            if schema.merge().by_value {
-                found.insert(name.to_owned(), self.field(name).empty());
-            } else if self.resolved().is_some_and(|parent| parent.requires(name)) {
-                found.insert(name.to_owned(), Value::Null);
-            }
+        let mut found = Value::Object(Map::new());
+        if let Some(schema) = self.schema {
+            self.definitions.complete(schema, &mut found);
         }
-        Value::Object(found)
+        found
     }
 }

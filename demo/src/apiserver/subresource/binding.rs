@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use crate::apiserver::status::{ApiError, FieldError, GroupResource};
 use crate::apiserver::store::Binding;
-use crate::apiserver::verbs::decode::json_object;
 use crate::apiserver::verbs::{Call, Reply, now};
 
 /// Labels that a pod takes over from its node.
@@ -16,7 +15,7 @@ const BINDING: GroupResource<'_> = GroupResource { group: "", resource: "pods/bi
 impl Call<'_> {
     /// Binds a pod; `name` is absent for `POST bindings`, where the body names the pod. The call's resource is pods.
     pub fn bind(&self, name: Option<&str>, body: &[u8]) -> Result<Reply, ApiError> {
-        let binding = json_object(body)?;
+        let binding = self.decode_as("io.k8s.api.core.v1.Binding", body)?;
         let metadata = &binding["metadata"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let named = text(&metadata["name"]);
@@ -34,21 +33,20 @@ impl Call<'_> {
             errors.push(FieldError::required("target.name", ""));
         }
         if !errors.is_empty() {
-            return Err(ApiError::invalid("", "Binding", &name, &errors));
+            // The real server expects no such binding, and answers without a reason.
+            let listed: Vec<String> = errors.iter().map(FieldError::to_string).collect();
+            let text = if let [one] = listed.as_slice() { one.clone() } else { format!("[{}]", listed.join(", ")) };
+            return Err(ApiError::unexplained(text));
         }
         let (uid, version) = (text(&metadata["uid"]), text(&metadata["resourceVersion"]));
         let pod = self.change(&name, |current, pod| {
             let refuse = |why: String| Err(ApiError::conflict(BINDING, &name, &why));
             if !uid.is_empty() && uid != *current.uid {
-                let found = &current.uid;
-                return refuse(format!("uid mismatch: Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"));
+                return Err(self.other_uid(current, &uid));
             }
             if !version.is_empty() && version.parse() != Ok(current.rv) {
-                let found = current.rv;
-                return refuse(format!(
-                    "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: \
-                     {found}"
-                ));
+                let difference = format!("ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}", current.rv);
+                return Err(self.other_object(current, &difference));
             }
             if pod["metadata"]["deletionTimestamp"].is_string() {
                 return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::apiserver::api::Api;
 use crate::apiserver::selector::LabelSelector;
 use crate::apiserver::store::Object;
+use crate::apiserver::verbs::now;
 
 /// The figures of a budget's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +26,18 @@ impl Figures {
 
     /// The budget's status.
     pub fn status(self, budget: &Value) -> Value {
+        let (status, reason) = if self.allowed() > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
+        let conditions = budget["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+        let known = conditions.iter().find(|condition| condition["type"] == "DisruptionAllowed");
+        let since = match known {
+            Some(known) if known["status"] == status => known["lastTransitionTime"].clone(),
+            _ => now().into(),
+        };
+        let condition = json!({ "type": "DisruptionAllowed", "status": status, "reason": reason, "message": "",
+            "observedGeneration": budget["metadata"]["generation"], "lastTransitionTime": since });
         json!({ "observedGeneration": budget["metadata"]["generation"], "currentHealthy": self.healthy,
             "desiredHealthy": self.desired, "disruptionsAllowed": self.allowed(), "expectedPods": self.expected,
-            "conditions": budget["status"]["conditions"].as_array().cloned().unwrap_or_default() })
+            "conditions": [condition] })
     }
 }
 

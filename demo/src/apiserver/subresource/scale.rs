@@ -25,8 +25,12 @@ fn scale_of(object: &Object, paths: &ScalePaths) -> Value {
         Some(object) => selector_text(object),
         None => String::new(),
     };
-    json!({ "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
-        "spec": { "replicas": number(&paths.spec) },
+    // Unlike those that are there, replicas that are wanted are left out where there are none.
+    let spec = match number(&paths.spec) {
+        0 => json!({}),
+        wanted => json!({ "replicas": wanted }),
+    };
+    json!({ "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec,
         "status": { "replicas": number(&paths.status), "selector": selector } })
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::decode::{must_be_object, yaml};
 use super::update::Part;
-use super::{Call, Reply, now};
+use super::{Call, Reply};
 use crate::apiserver::fields::{self, Conflicts, Manager, Managers, Operation, Scope};
 use crate::apiserver::resource::{Shape, View};
 use crate::apiserver::schema::Typed;
@@ -139,15 +139,10 @@ impl Call<'_> {
             product.chars().filter(|c| !c.is_control()).take(NAME_LIMIT).collect::<String>()
         };
         let name = given.unwrap_or_else(agent);
-        Manager {
-            name: if name.is_empty() { "unknown".to_owned() } else { name },
-            operation,
-            api_version: self.resource.api_version(),
-            subresource: self.subresource.to_owned(),
-            // A scale says nothing of when it was written.
-            time: (self.subresource != "scale").then(now),
-            fields: Default::default(),
-        }
+        let by = Manager::updater(if name.is_empty() { "unknown" } else { &name }, &self.resource.api_version());
+        // A scale says nothing of when it was written.
+        let time = by.time.filter(|_| self.subresource != "scale");
+        Manager { operation, subresource: self.subresource.to_owned(), time, ..by }
     }
 
     /// The types of the served form.

@@ -41,7 +41,8 @@ impl Call<'_> {
         self.store_new(&name, value, managers)
     }
 
-    fn store_new(&self, name: &str, value: Value, managers: Managers) -> Result<Reply, ApiError> {
+    fn store_new(&self, name: &str, value: Value, mut managers: Managers) -> Result<Reply, ApiError> {
+        managers.0.retain(|manager| !manager.fields.is_empty());
         let mut value = self.resource.to_stored(value);
         if !managers.0.is_empty() {
             value["metadata"]["managedFields"] = managers.into_value();

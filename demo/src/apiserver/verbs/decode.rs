@@ -57,6 +57,21 @@ impl Call<'_> {
         Ok(value)
     }
 
+    /// Reads what is posted to a subresource, an object of a type of its own: `io.k8s.api.core.v1.Binding`.
+    pub fn decode_as(&self, definition: &str, body: &[u8]) -> Result<Value, ApiError> {
+        let mut value = json_object(body)?;
+        let schemas = &self.api.schemas;
+        let Some(schema) = schemas.definition(definition) else { return Ok(value) };
+        schemas.normalize(schema, &mut value);
+        if let Some(why) = schemas.unreadable(schema, &value) {
+            let mut names = definition.rsplit('.');
+            let (kind, version) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+            return Err(ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}")));
+        }
+        schemas.complete(schema, &mut value);
+        Ok(value)
+    }
+
     /// 400 for an object that cannot be one of this kind.
     pub fn not_decodable(&self, why: &str) -> ApiError {
         let (kind, version) = (&self.resource.kind, &self.resource.version);
@@ -136,21 +151,24 @@ impl Call<'_> {
                 _ => self.warnings.borrow_mut().extend(fields),
             }
         }
-        // The server cannot even read typed parts of the wrong type: 400, not 422. Of a custom resource only the
-        // metadata are typed.
-        let error = match self.resource.shape {
-            Shape::Builtin(_) => schemas.validate(schema, value).into_iter().next(),
+        // Of a custom resource only the metadata are typed.
+        let unreadable = match self.resource.shape {
+            Shape::Builtin(_) => schemas.unreadable(schema, value),
             Shape::Custom(_) => {
                 let metadata = &mut value["metadata"];
                 schemas.normalize(schemas.metadata(), metadata);
-                schemas.validate(schemas.metadata(), metadata).into_iter().next()
+                schemas.unreadable(schemas.metadata(), metadata)
             }
         };
-        if let Some(error) = error {
-            return Err(format!("json: cannot unmarshal field {error}"));
+        if let Some(why) = unreadable {
+            return Err(why);
         }
         if !value["metadata"].is_object() {
             value["metadata"] = Value::Object(serde_json::Map::new());
+        }
+        match self.resource.shape {
+            Shape::Builtin(_) => schemas.complete(schema, value),
+            Shape::Custom(_) => schemas.complete(schemas.metadata(), &mut value["metadata"]),
         }
         Ok(())
     }

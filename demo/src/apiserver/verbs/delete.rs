@@ -14,6 +14,9 @@ use crate::apiserver::store::{Expect, Object, WriteError};
 /// Grace period of a pod that names none.
 const DEFAULT_GRACE_S: i64 = 30;
 
+/// Namespaces that the server does not do without.
+const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+
 /// `DeleteOptions`, from the body or the query.
 #[derive(Debug, Clone, Default)]
 pub struct DeleteOptions {
@@ -56,6 +59,9 @@ impl DeleteOptions {
 impl Call<'_> {
     /// Deletes one object, or starts its graceful deletion.
     pub fn delete(&self, name: &str, options: &DeleteOptions) -> Result<Reply, ApiError> {
+        if self.resource.is("namespaces") && IMMORTAL.contains(&name) {
+            return Err(ApiError::forbidden(self.resource.group_resource(), name, "this namespace may not be deleted"));
+        }
         loop {
             let current = self.find(name)?;
             self.check_preconditions(&current, options)?;
@@ -63,9 +69,15 @@ impl Call<'_> {
                 Marked::Gone if options.dry_run => {
                     return Ok(Reply::Document(StatusCode::OK, success(self.resource, &current.name, &current.uid)));
                 }
-                Marked::Waiting(value) if options.dry_run => return Ok(Reply::Served(StatusCode::OK, self.resource.to_served(value))),
+                Marked::Waiting(value) | Marked::Ended(value) if options.dry_run => {
+                    return Ok(Reply::Served(StatusCode::OK, self.resource.to_served(value)));
+                }
                 Marked::Unchanged => return Ok(Reply::Object(StatusCode::OK, current)),
                 Marked::Gone => self.remove_now(&current, false),
+                Marked::Ended(value) => {
+                    let ended = self.store(name, Expect::Version(current.rv), value);
+                    ended.and_then(|object| self.remove_now(&object, false))
+                }
                 Marked::Waiting(value) => {
                     self.store(name, Expect::Version(current.rv), value).map(|object| Reply::Object(StatusCode::OK, object))
                 }
@@ -128,10 +140,11 @@ impl Call<'_> {
         let grace = if self.resource.is("pods") { pod_grace(&value, options.grace_s) } else { 0 };
         let deleting = value["metadata"]["deletionTimestamp"].is_string();
         let namespace = self.resource.is("namespaces");
-        if grace == 0 && finalizers.is_empty() && !namespace {
+        let ends = grace == 0 && finalizers.is_empty() && !namespace;
+        if ends && !self.resource.is("pods") {
             return Marked::Gone;
         }
-        if deleting {
+        if deleting && !ends {
             let left = value["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or_default();
             // A second delete may shorten the wait, never lengthen it.
             if grace >= left && finalizers.len() == old["metadata"]["finalizers"].as_array().map_or(0, Vec::len) {
@@ -156,7 +169,13 @@ impl Call<'_> {
         if namespace {
             value["status"]["phase"] = "Terminating".into();
         }
-        if value == old { Marked::Unchanged } else { Marked::Waiting(value) }
+        if ends {
+            Marked::Ended(value)
+        } else if value == old {
+            Marked::Unchanged
+        } else {
+            Marked::Waiting(value)
+        }
     }
 
     /// Removes the object from the store, with what goes along with it.
@@ -179,6 +198,8 @@ enum Marked {
     Unchanged,
     /// It may go at once.
     Gone,
+    /// It may go at once, but is marked before.
+    Ended(Value),
     /// It stays, marked, until someone finishes the deletion.
     Waiting(Value),
 }

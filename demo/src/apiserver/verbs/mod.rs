@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::auth::Identity;
 use super::path::Query;
-use super::resource::Resource;
-use super::status::ApiError;
+use super::resource::{Resource, View};
+use super::status::{ApiError, FieldError};
 use super::store::{Expect, Object, WriteError};
 
 /// One request for a resource.
@@ -114,9 +114,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// 422 for this resource's kind.
-    pub fn invalid(&self, name: &str, errors: &[super::status::FieldError]) -> ApiError {
-        ApiError::invalid(&self.resource.group, &self.resource.kind, name, errors)
+    /// 422 for this resource's kind, as it is stored: of events that is the one of the core group.
+    pub fn invalid(&self, name: &str, errors: &[FieldError]) -> ApiError {
+        let group = if self.resource.view == View::Events { "" } else { &self.resource.group };
+        ApiError::invalid(group, &self.resource.kind, name, errors)
     }
 }
 

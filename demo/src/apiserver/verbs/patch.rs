@@ -34,10 +34,10 @@ impl Call<'_> {
                     _ => ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"),
                 });
             }
-            let patched = value.to_string();
-            // The real server takes the whole patched object for the field that is wrong.
+            // The real server takes the whole patched object for the field that is wrong, or else the patch.
+            let told = patch.as_go_prints_it().unwrap_or_else(|| value.to_string());
             self.normalize(&mut value, Vec::new())
-                .map_err(|why| ApiError::invalid("", "", "", &[FieldError::invalid("patch", &patched.into(), &why)]))?;
+                .map_err(|why| ApiError::invalid("", "", "", &[FieldError::invalid("patch", &told.into(), &why)]))?;
             if let Ok(reply) = self.replace(&current, value, part)? {
                 return Ok(reply);
             }

@@ -27,6 +27,7 @@ impl Call<'_> {
     /// Replaces the object (or its status) by the one in `body`.
     pub fn update(&self, name: &str, part: Part, body: &[u8]) -> Result<Reply, ApiError> {
         let value = self.decode(body)?;
+        self.check_place(name, &value)?;
         loop {
             let current = self.find(name)?;
             let asked = self.check_identity(name, &current, &value)?;
@@ -38,10 +39,9 @@ impl Call<'_> {
         }
     }
 
-    /// Checks name, UID and resourceVersion of an update; says whether it named a resourceVersion.
-    fn check_identity(&self, name: &str, current: &Object, value: &Value) -> Result<bool, ApiError> {
-        let metadata = &value["metadata"];
-        let text = |key: &str| metadata[key].as_str().unwrap_or_default();
+    /// Checks that the object says of itself what the path says.
+    fn check_place(&self, name: &str, value: &Value) -> Result<(), ApiError> {
+        let text = |key: &str| value["metadata"][key].as_str().unwrap_or_default();
         if text("name") != name {
             return Err(ApiError::bad_request(format!(
                 "the name of the object ({}) does not match the name on the URL ({name})",
@@ -51,6 +51,12 @@ impl Call<'_> {
         if self.resource.namespaced && !matches!(text("namespace"), "") && text("namespace") != self.namespace {
             return Err(ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
         }
+        Ok(())
+    }
+
+    /// Checks UID and resourceVersion of an update; says whether it named a resourceVersion.
+    fn check_identity(&self, name: &str, current: &Object, value: &Value) -> Result<bool, ApiError> {
+        let text = |key: &str| value["metadata"][key].as_str().unwrap_or_default();
         if !text("uid").is_empty() && text("uid") != &*current.uid {
             return Err(self.other_uid(current, text("uid")));
         }
@@ -74,14 +80,19 @@ impl Call<'_> {
         Ok(true)
     }
 
-    /// 409 for an update of an object with another UID, in the words of the storage behind the real server.
-    fn other_uid(&self, current: &Object, uid: &str) -> ApiError {
+    /// 409 for a write of an object with another UID.
+    pub fn other_uid(&self, current: &Object, uid: &str) -> ApiError {
+        self.other_object(current, &format!("UID in precondition: {uid}, UID in object meta: {}", current.uid))
+    }
+
+    /// 409 for a write of an object that is not the one that is meant, in the words of the storage behind the real server.
+    pub fn other_object(&self, current: &Object, difference: &str) -> ApiError {
         let group = if matches!(self.resource.shape, Shape::Custom(_)) { format!("{}/", self.resource.group) } else { String::new() };
         let namespace = if self.namespace.is_empty() { String::new() } else { format!("{}/", self.namespace) };
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: /registry/{group}{}/{namespace}{}, ResourceVersion: 0, \
-             AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            self.resource.plural, current.name, current.uid,
+             AdditionalErrorMsg: Precondition failed: {difference}",
+            self.resource.plural, current.name,
         );
         ApiError::conflict(self.resource.group_resource(), &current.name, &why)
     }
@@ -99,9 +110,9 @@ impl Call<'_> {
         if part == Part::Main {
             admit::update(self, &old, &mut new)?;
         }
-        admit::explicit_times(self.resource, &mut new);
         let managers = if owned { take_managers(&mut new) } else { self.next_managers(&old, &mut new, part) };
         set_or_remove(&mut new["metadata"], "managedFields", &managers);
+        admit::complete(self, &mut new);
         let mut errors = admit::validate(self, &new, Some((&old, part)));
         if part == Part::Main {
             errors.extend(admit::metadata::added_finalizers(&old, &new));
