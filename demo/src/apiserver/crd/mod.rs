@@ -92,7 +92,7 @@ pub fn validate(crd: &Value) -> Vec<FieldError> {
     let versions = spec["versions"].as_array().map_or(&[][..], Vec::as_slice);
     if versions.iter().filter(|v| v["storage"] == true).count() != 1 {
         let why = "must have exactly one version marked as storage version";
-        errors.push(FieldError::invalid("spec.versions", &spec["versions"], why));
+        errors.push(FieldError::invalid("spec.versions", &versions.to_vec().into(), why));
     }
     if crd["status"]["storedVersions"].as_array().is_none_or(Vec::is_empty) {
         errors.push(FieldError::invalid("status.storedVersions", &Value::Null, "must have at least one stored version"));
