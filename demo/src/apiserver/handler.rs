@@ -23,7 +23,7 @@ use super::verbs::decode::yaml;
 use super::verbs::delete::DeleteOptions;
 use super::verbs::update::Part;
 use super::verbs::{Call, Reply};
-use super::{discovery, openapi, watch};
+use super::{discovery, openapi, protobuf, watch};
 
 /// Largest request body, as the API server's.
 const BODY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
@@ -155,16 +155,22 @@ fn perform(call: &Call<'_>, method: &Method, target: &ResourcePath, headers: &He
     }
     let writes_object = matches!(*method, Method::POST | Method::PUT);
     let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let from_yaml;
+    let as_json;
     let body = match essence {
         "application/yaml" if writes_object => {
-            from_yaml = Bytes::from(yaml(body).map_err(ApiError::bad_request)?.to_string());
-            &from_yaml
+            as_json = Bytes::from(yaml(body).map_err(ApiError::bad_request)?.to_string());
+            &as_json
+        }
+        // Deletions have their options in it, too.
+        protobuf::MEDIA_TYPE if !body.is_empty() => {
+            as_json = Bytes::from(protobuf::object(body).map_err(ApiError::bad_request)?.to_string());
+            &as_json
         }
         "application/json" => body,
         _ if writes_object => {
             return Err(ApiError::unsupported_media_type(
-                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
+                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, \
+                 application/vnd.kubernetes.protobuf",
             ));
         }
         _ => body,

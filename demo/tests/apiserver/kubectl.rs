@@ -172,6 +172,37 @@ async fn the_commands_people_type() {
     cluster.server.shutdown().await;
 }
 
+/// Newer kubectls send these in protobuf, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_kubectl_makes_without_a_file() {
+    let Some((cluster, _folder, kubeconfig)) = prepared().await else { return };
+    let kubectl = Kubectl { kubeconfig: &kubeconfig };
+    kubectl.run("create configmap settings --from-literal=colour=blue").await;
+    assert_eq!(kubectl.run("get configmap settings -o jsonpath={.data.colour}").await, "blue");
+    kubectl.run("create secret generic key --from-literal=k=v").await;
+    assert_eq!(kubectl.run("get secret key -o jsonpath={.data.k}").await, "dg==");
+    kubectl.run("create deployment made --image=app:1 --replicas=0 --port=80").await;
+    assert_eq!(kubectl.row("get deploy", "made").await[..2], ["made", "0/0"]);
+    kubectl.run("create service clusterip made --tcp=80:8080").await;
+    assert_eq!(kubectl.run("get svc made -o jsonpath={.spec.ports[0].targetPort}").await, "8080");
+    kubectl.run("create role reader --verb=get --resource=pods").await;
+    kubectl.run("create rolebinding readers --role=reader --serviceaccount=default:default").await;
+    assert_eq!(kubectl.run("get rolebinding readers -o jsonpath={.subjects[0].name}").await, "default");
+    kubectl.run("create pdb calm --selector=app=made --min-available=0").await;
+    assert_eq!(kubectl.run("get pdb calm -o jsonpath={.spec.minAvailable}").await, "0");
+    kubectl.run("create job once --image=app:1").await;
+    kubectl.run("create cronjob often --image=app:1 --schedule=@hourly").await;
+    kubectl.run("create job now --from=cronjob/often").await;
+    assert_eq!(kubectl.run("get job now -o jsonpath={.spec.template.spec.containers[0].image}").await, "app:1");
+    assert!(kubectl.run("get all").await.contains("cronjob.batch/often"));
+    assert!(!kubectl.run("create token default").await.trim().is_empty());
+    assert_eq!(kubectl.run("auth can-i create pods").await.trim(), "yes");
+    assert!(kubectl.run("auth whoami -o jsonpath={.status.userInfo.groups}").await.contains("system:masters"));
+    kubectl.run("create namespace apart").await;
+    kubectl.run("create serviceaccount robot -n apart").await;
+    cluster.server.shutdown().await;
+}
+
 const WEB: &str = r#"
 apiVersion: apps/v1
 kind: Deployment
