@@ -208,6 +208,7 @@ mod tests {
     #[test]
     fn a_definition_becomes_resources() {
         let mut crd = elb();
+        defaults(&mut crd);
         establish(&mut crd);
         assert_eq!(validate(&crd), []);
         let served = resources(&crd);
@@ -223,7 +224,9 @@ mod tests {
         crd["spec"]["scope"] = "Galactic".into();
         crd["spec"]["versions"][0]["storage"] = false.into();
         crd["spec"]["versions"][0]["schema"] = json!({ "openAPIV3Schema": { "type": "colour" } });
+        submit(&mut crd);
         let fields: Vec<String> = validate(&crd).into_iter().map(|e| e.field).collect();
-        assert_eq!(fields, ["metadata.name", "spec.scope", "spec.versions", "spec.versions[0].schema.openAPIV3Schema"]);
+        let expected = ["metadata.name", "spec.scope", "spec.versions", "status.storedVersions", "spec.versions[0].schema.openAPIV3Schema"];
+        assert_eq!(fields, expected);
     }
 }
