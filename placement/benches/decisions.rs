@@ -4,6 +4,10 @@
 //! quarter with preferred terms; every score on; a snapshot and an assume with each decision, and the snapshot still held while assuming, so that
 //! every assume pays for copy-on-write. 200 reference nodes, each measured to 200 to 2,000 others (the store's rows are sparse beyond 4,096 nodes).
 
+#[allow(dead_code)] // Not every bench needs all of it.
+mod measure;
+
+use measure::core_seconds;
 use placement::cluster::*;
 use placement::constraint::{DelayBound, DelaySource, Missing, Reference, ReplicaRule, Statistic};
 use placement::plan::{Choice, Planner, Warmth};
@@ -12,7 +16,6 @@ use placement::units::{Bytes, Micros, MilliCpu, Timestamp};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
 
 struct Counting;
 
@@ -177,15 +180,6 @@ fn named(shape: &Pod, i: usize) -> Pod {
         owner: Some(Workload { kind: WorkloadKind::Deployment, name: format!("app-{}", i % 500) }),
         ..shape.clone()
     }
-}
-
-/// Seconds that this thread has run on a core, so that a busy machine does not change the figure; wall time where Linux does not tell.
-#[allow(clippy::disallowed_methods)] // A bench reads the clock; the model does not.
-fn core_seconds() -> f64 {
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let of_thread = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanos = of_thread.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok()).filter(|nanos| *nanos > 0.0);
-    nanos.map_or_else(|| START.get_or_init(Instant::now).elapsed().as_secs_f64(), |nanos| nanos / 1e9)
 }
 
 fn run(planner: &mut Planner, cluster: &mut Cluster, pods: &[Pod], hold_snapshot: bool) -> (usize, f64, f64) {

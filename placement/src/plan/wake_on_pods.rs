@@ -32,26 +32,25 @@ pub struct PodWait {
 impl PodWait {
     /// `None`: none of the reasons is about other pods.
     pub fn new<'a>(snapshot: &Snapshot, pod: &Pod, reasons: impl Iterator<Item = &'a Reason>) -> Option<Box<PodWait>> {
-        let mut wait = PodWait { namespace: pod.key.namespace.clone(), labels: pod.labels.clone(), ..PodWait::default() };
-        let mut any = false;
+        let (mut spread, mut affinity) = (false, false);
         for reason in reasons {
             match reason {
-                Reason::SpreadSkew { .. } | Reason::SpreadLabel { .. } if wait.spread.is_empty() => {
-                    let (constraints, _) = pod_topology_spread::constraints(snapshot, pod);
-                    wait.spread = constraints.iter().filter(|c| c.hard).filter_map(|c| c.selector.clone()).collect();
-                }
-                Reason::PodAffinity | Reason::PodAntiAffinity { .. } | Reason::ExistingAntiAffinity { .. } if wait.near.is_empty() => {
-                    wait.near.clone_from(&pod.pod_affinity.required);
-                    wait.away.clone_from(&pod.pod_anti_affinity.required);
-                    wait.forbidden = true;
-                }
-                Reason::SpreadSkew { .. } | Reason::SpreadLabel { .. } => {}
-                Reason::PodAffinity | Reason::PodAntiAffinity { .. } | Reason::ExistingAntiAffinity { .. } => {}
-                _ => continue,
+                Reason::SpreadSkew { .. } | Reason::SpreadLabel { .. } => spread = true,
+                Reason::PodAffinity | Reason::PodAntiAffinity { .. } | Reason::ExistingAntiAffinity { .. } => affinity = true,
+                _ => {}
             }
-            any = true;
         }
-        any.then(|| Box::new(wait))
+        let mut wait = PodWait { namespace: pod.key.namespace.clone(), labels: pod.labels.clone(), ..PodWait::default() };
+        if spread {
+            let (constraints, _) = pod_topology_spread::constraints(snapshot, pod);
+            wait.spread = constraints.iter().filter(|constraint| constraint.hard).filter_map(|c| c.selector.clone()).collect();
+        }
+        if affinity {
+            wait.near.clone_from(&pod.pod_affinity.required);
+            wait.away.clone_from(&pod.pod_anti_affinity.required);
+            wait.forbidden = true;
+        }
+        (spread || affinity).then(|| Box::new(wait))
     }
 
     /// Topics of a pod that is on a node from now on.
