@@ -2,9 +2,10 @@
 
 use crate::case::{Answer, Case, SUCCESS, Score, Verdict};
 use anyhow::{Context, Result, bail};
-use placement::cluster::{Cluster, Pod, Settings, Undelayed};
+use placement::cluster::{Cluster, Controller, ControllerKind, LabelSelector, Labels, Pod, Settings, Undelayed};
 use placement::plan::{Choice, Decision, Hold, Outcome, Planner, Reason, VerdictCode, Warmth};
 use placement::units::Timestamp;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 /// Our answer; what went wrong stands in its `error`.
@@ -39,9 +40,40 @@ fn load(cluster: &mut Cluster, object: &Value) -> Result<()> {
     match object["kind"].as_str() {
         Some("Node") => drop(cluster.apply_node(api::convert::node(&parse(object)?)?)),
         Some("Pod") => drop(cluster.apply_pod(api::convert::pod(&parse(object)?))),
+        Some("Namespace") => cluster.apply_namespace(name(object), labels(&object["metadata"]["labels"])?),
+        Some("Service") => {
+            let selector = Option::<Labels>::deserialize(&object["spec"]["selector"])?;
+            cluster.apply_service(namespace(object), name(object), selector.as_ref().map(LabelSelector::of_labels));
+        }
+        Some("ReplicaSet") => {
+            controller(cluster, object, ControllerKind::ReplicaSet, api::convert::replica_set_selector(&parse(object)?));
+        }
+        Some("StatefulSet") => {
+            controller(cluster, object, ControllerKind::StatefulSet, api::convert::stateful_set_selector(&parse(object)?));
+        }
+        Some("ReplicationController") => {
+            let selector = api::convert::replication_controller_selector(&parse(object)?);
+            controller(cluster, object, ControllerKind::ReplicationController, selector);
+        }
         kind => bail!("objects of kind {kind:?} are not read on our side yet"),
     }
     Ok(())
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+fn namespace(object: &Value) -> &str {
+    object["metadata"]["namespace"].as_str().unwrap_or_default()
+}
+
+fn labels(of: &Value) -> Result<Labels> {
+    Ok(Option::deserialize(of)?.unwrap_or_default())
+}
+
+fn controller(cluster: &mut Cluster, object: &Value, kind: ControllerKind, selector: Option<LabelSelector>) {
+    cluster.apply_controller(namespace(object), &Controller { kind, name: name(object).to_owned() }, selector);
 }
 
 fn parse<T: serde::de::DeserializeOwned>(object: &Value) -> Result<T> {

@@ -36,7 +36,7 @@ impl Draft {
         draft.nodes = (0..nodes).map(|at| draft.node(at)).collect();
         let most = draft.draw.pick(&[0, 5, 15, 40]);
         let pods = draft.draw.below(most + 1);
-        draft.pods = (0..pods).map(|at| draft.standing_pod(at)).collect();
+        draft.stand(pods);
         draft.pod = draft.plain_pod("incoming", pods);
         draft
     }
@@ -71,6 +71,13 @@ impl Draft {
     pub fn node_name(&mut self) -> String {
         let at = self.draw.below(self.nodes.len());
         self.nodes[at]["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Adds pods that are there already.
+    pub fn stand(&mut self, pods: usize) {
+        let first = self.pods.len();
+        let more: Vec<Value> = (first..first + pods).map(|at| self.standing_pod(at)).collect();
+        self.pods.extend(more);
     }
 
     /// A pod that is there already: mostly bound and running, now and then waiting, ended, terminating, or on a node that is gone.

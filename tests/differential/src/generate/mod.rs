@@ -10,8 +10,10 @@ mod draft;
 mod draw;
 mod node_affinity;
 mod node_name;
+mod pod_affinity;
 mod resize;
 mod resources;
+mod spread;
 mod taints;
 mod unschedulable;
 
@@ -31,11 +33,22 @@ pub enum Feature {
     NodeName,
     Taints,
     NodeAffinity,
+    /// Spread constraints, and the defaults by Services and controllers.
+    Spread,
+    PodAffinity,
 }
 
 /// What the suite generates and holds to 0 disagreements.
-pub const COVERED: &[Feature] =
-    &[Feature::Resources, Feature::Resize, Feature::Unschedulable, Feature::NodeName, Feature::Taints, Feature::NodeAffinity];
+pub const COVERED: &[Feature] = &[
+    Feature::Resources,
+    Feature::Resize,
+    Feature::Unschedulable,
+    Feature::NodeName,
+    Feature::Taints,
+    Feature::NodeAffinity,
+    Feature::Spread,
+    Feature::PodAffinity,
+];
 
 /// What kube-scheduler looks at and the suite does not generate yet, with the reason.
 pub const OPEN: &[(&str, &str)] = &[
@@ -43,8 +56,6 @@ pub const OPEN: &[(&str, &str)] = &[
     ("ImageLocality", "the model does not know images"),
     ("NodeDeclaredFeatures", "what needs a declared feature is refused"),
     ("profiles", "addedAffinity, other strategies and ignored resources have no settings"),
-    ("PodTopologySpread", "spread constraints are refused, and defaults are not scored"),
-    ("InterPodAffinity", "pod affinity is refused"),
     ("volumes", "VolumeRestrictions, NodeVolumeLimits, VolumeBinding and VolumeZone: volumes that bind a pod to nodes are refused"),
     ("DynamicResources", "resource claims are refused"),
     ("DefaultPreemption", "nothing is displaced, and nominated pods do not count"),
@@ -61,6 +72,8 @@ impl Feature {
             Feature::NodeName => &[],
             Feature::Taints => &["TaintToleration"],
             Feature::NodeAffinity => &["NodeAffinity"],
+            Feature::Spread => &["PodTopologySpread"],
+            Feature::PodAffinity => &["InterPodAffinity"],
         }
     }
 
@@ -70,6 +83,8 @@ impl Feature {
             Feature::Resources => &["NodeResourcesFit", "NodeResourcesBalancedAllocation"],
             Feature::Taints => &["TaintToleration"],
             Feature::NodeAffinity => &["NodeAffinity"],
+            Feature::Spread => &["PodTopologySpread"],
+            Feature::PodAffinity => &["InterPodAffinity"],
             Feature::Resize | Feature::Unschedulable | Feature::NodeName => &[],
         }
     }
@@ -82,6 +97,8 @@ impl Feature {
             Feature::NodeName => node_name::apply(draft),
             Feature::Taints => taints::apply(draft),
             Feature::NodeAffinity => node_affinity::apply(draft),
+            Feature::Spread => spread::apply(draft),
+            Feature::PodAffinity => pod_affinity::apply(draft),
         }
     }
 }
