@@ -229,3 +229,20 @@ fn a_pair_that_is_merely_confirmed_is_no_event() {
     assert_eq!((told(500, 1000), told(500, 2000), told(501, 2000), told(501, 902_000), told(501, 1_802_001)), (1, 0, 1, 0, 1));
     assert!(cluster.report_rtt("n2", "n2", PairStat::declared(Micros(9), Timestamp(1))).is_empty(), "a node is no distance from itself");
 }
+
+#[test]
+fn other_labels_of_a_placed_pod_are_told_and_its_status_is_not() {
+    let mut cluster = Cluster::new(Settings::default());
+    cluster.apply_node(node("n1"));
+    let before = Pod { labels: [("app".to_owned(), "web".to_owned())].into(), ..pod("a", "u", Some("n1")) };
+    cluster.apply_pod(before.clone());
+    let mut check = |after: Pod, told: bool| {
+        let changes = cluster.apply_pod(after.clone());
+        assert_eq!(matches!(&changes[..], [ClusterEvent::PodRelabelled { after: pod, .. }] if **pod == after), told, "{changes:?}");
+    };
+    let running = Pod { phase: PodPhase::Running, ..before };
+    check(running.clone(), false);
+    let relabelled = Pod { labels: [("app".to_owned(), "api".to_owned())].into(), ..running };
+    check(relabelled.clone(), true);
+    check(Pod { terminating: true, ..relabelled }, true);
+}

@@ -148,5 +148,7 @@ pub(super) fn figures_of_member(after: &Snapshot, pod: &Pod, ix: NodeIx, now: Ti
 
 /// Every member of a group that has no placement.
 pub(super) fn unplaceable(snapshot: &Snapshot, pod: &Pod, members: &[PodKey]) -> Decision {
-    held(snapshot, pod, Hold::GroupUnplaceable { members: members.iter().map(ToString::to_string).collect() })
+    let mut decision = held(snapshot, pod, Hold::GroupUnplaceable { members: members.iter().map(ToString::to_string).collect() });
+    decision.wake.pods = PodWait::on(snapshot, pod, true, true);
+    decision
 }

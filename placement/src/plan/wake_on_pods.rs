@@ -40,6 +40,11 @@ impl PodWait {
                 _ => {}
             }
         }
+        PodWait::on(snapshot, pod, spread, affinity)
+    }
+
+    /// What the pod waits for if it was rejected for its hard spread constraints or for affinity.
+    pub fn on(snapshot: &Snapshot, pod: &Pod, spread: bool, affinity: bool) -> Option<Box<PodWait>> {
         let mut wait = PodWait { namespace: pod.key.namespace.clone(), labels: pod.labels.clone(), ..PodWait::default() };
         if spread {
             let (constraints, _) = pod_topology_spread::constraints(snapshot, pod);

@@ -540,30 +540,34 @@ fn run(settings: Settings, events: &[Event], planner: &mut Planner) -> Result<Ve
     let mut cluster = Cluster::new(settings);
     let mut decisions = Vec::new();
     let mut held = None;
+    let mut waiting = Waiting::default();
     for event in events {
+        let mut changes = Changes::new();
         match event.clone() {
             Event::Node(node) => {
-                cluster.apply_node(node.clone());
+                changes = cluster.apply_node(node.clone());
                 world.nodes.insert(node.name.clone(), node);
             }
             Event::DeleteNode(name) => {
-                cluster.delete_node(&name);
+                changes = cluster.delete_node(&name);
                 world.nodes.remove(&name);
             }
             // A bound pod does not move; its name may be taken by a new one.
             Event::Pod(pod) => {
                 if world.pods.get(&pod.key).is_none_or(|have| have.uid != pod.uid) {
-                    cluster.apply_pod(pod.clone());
+                    waiting.forget(&pod.key);
+                    changes = cluster.apply_pod(pod.clone());
                     world.pods.insert(pod.key.clone(), pod);
                 }
             }
             Event::DeletePod(key) => {
-                cluster.delete_pod(&key);
+                waiting.forget(&key);
+                changes = cluster.delete_pod(&key);
                 world.pods.remove(&key);
             }
             Event::Rtt(a, b, stat) => {
                 if a != b {
-                    cluster.report_rtt(&a, &b, stat);
+                    changes = cluster.report_rtt(&a, &b, stat);
                     world.reports.insert((a, b), stat);
                 }
             }
@@ -587,7 +591,8 @@ fn run(settings: Settings, events: &[Event], planner: &mut Planner) -> Result<Ve
                 if world.pods.get(&pod.key).is_some_and(|have| have.uid == pod.uid) {
                     continue;
                 }
-                cluster.apply_pod(pod.clone());
+                waiting.forget(&pod.key);
+                changes = cluster.apply_pod(pod.clone());
                 world.pods.insert(pod.key.clone(), pod.clone());
                 let snapshot = cluster.snapshot();
                 let decision = planner.place(&snapshot, &pod, NOW, Warmth::Warm);
@@ -605,17 +610,53 @@ fn run(settings: Settings, events: &[Event], planner: &mut Planner) -> Result<Ve
                     let violations = lint::State::of(&snapshot, NOW).check_plan(&[binding]);
                     // Without the filter bounds are violated, which is what it is switched off for.
                     prop_assert!(violations.is_empty() || !snapshot.settings().delay_filter, "{:?}", violations);
-                    cluster.assume(&pod.key, &pod.uid, node).expect("the planner's answer can be assumed");
+                    changes.extend(cluster.assume(&pod.key, &pod.uid, node).expect("the planner's answer can be assumed"));
                     world.pods.get_mut(&pod.key).expect("just put there").node_name = Some(node.to_owned());
                 }
+                waiting.check(&cluster, planner, &changes)?;
+                changes.clear();
+                waiting.add(pod, &decision);
                 decisions.push(decision);
                 // Kept, so that what follows has something to share memory with.
                 held = Some(snapshot);
             }
         }
+        waiting.check(&cluster, planner, &changes)?;
     }
     drop(held);
     Ok(decisions)
+}
+
+/// Pods that found no node, with what wakes them.
+#[derive(Default)]
+struct Waiting(Vec<(Pod, Decision)>);
+
+impl Waiting {
+    fn add(&mut self, pod: Pod, decision: &Decision) {
+        if decision.placed().is_none() {
+            self.0.push((pod, decision.clone()));
+        }
+    }
+
+    fn forget(&mut self, key: &PodKey) {
+        self.0.retain(|(pod, _)| pod.key != *key);
+    }
+
+    /// Whoever is not woken by what changed still finds no node. Who is woken is judged anew.
+    fn check(&mut self, cluster: &Cluster, planner: &mut Planner, changes: &Changes) -> Result<(), TestCaseError> {
+        for (pod, decision) in &mut self.0 {
+            let woken = changes.iter().any(|event| decision.wakes(event));
+            let now = planner.place(cluster.view(), pod, NOW, Warmth::Warm);
+            let fits = now.placed().is_some();
+            prop_assert!(woken || !fits, "{} sleeps through {changes:#?}\nafter {}\n{pod:#?}", pod.key, decision.message());
+            if woken {
+                *decision = now;
+            }
+        }
+        // Who fits now would be placed; here it stays unplaced and is not followed any longer.
+        self.0.retain(|(_, decision)| decision.placed().is_none());
+        Ok(())
+    }
 }
 
 /// Costs may differ in the last bits: sums are the same in another order.
