@@ -3,10 +3,13 @@
 mod affinity;
 mod controller;
 mod delay;
+mod features;
+mod images;
 mod label_selector;
 mod node;
 mod pod;
 mod pod_affinity;
+mod ports;
 mod requests;
 mod spread;
 mod taint;

@@ -1,8 +1,8 @@
 //! `v1.Node` to the model.
 
-use super::ConvertError;
 use super::requests::set;
 use super::taint::taint;
+use super::{ConvertError, images};
 use k8s_openapi::api::core::v1;
 use placement::cluster::{Node, Resources};
 use placement::units::Quantity;
@@ -32,6 +32,8 @@ pub fn node(node: &v1::Node) -> Result<Node, ConvertError> {
         unschedulable: spec.is_some_and(|spec| spec.unschedulable == Some(true)),
         ready: status.iter().flat_map(|status| status.conditions.iter().flatten()).any(ready),
         allocatable,
+        images: status.map(images::of_node).unwrap_or_default(),
+        declared_features: status.and_then(|status| status.declared_features.clone()).unwrap_or_default(),
         addresses: status
             .iter()
             .flat_map(|status| status.addresses.iter().flatten())

@@ -3,10 +3,11 @@
 use super::affinity::node_affinity;
 use super::delay::delays;
 use super::pod_affinity::pod_affinity;
+use super::ports::host_ports;
 use super::requests::requests;
 use super::spread::spread;
 use super::taint::toleration;
-use super::{Unreadable, requests::Requests};
+use super::{Unreadable, features, images, requests::Requests};
 use crate::labels::POD_TEMPLATE_HASH_LABEL;
 use crate::refusal::refusals;
 use k8s_openapi::api::core::v1;
@@ -32,6 +33,7 @@ pub fn pod(pod: &v1::Pod) -> Pod {
     let spread = spread(spec.topology_spread_constraints.as_ref(), &labels, &mut unreadable);
     let tolerations = spec.tolerations.iter().flatten().enumerate();
     let tolerations = tolerations.filter_map(|(i, t)| toleration(i, t, &mut unreadable)).collect();
+    let host_ports = host_ports(spec, &mut unreadable);
     let node_name = spec.node_name.clone().filter(|name| !name.is_empty());
     let refusals = match &node_name {
         Some(_) => Vec::new(),
@@ -65,6 +67,9 @@ pub fn pod(pod: &v1::Pod) -> Pod {
         pod_anti_affinity,
         spread,
         tolerations,
+        host_ports,
+        images: images::of_pod(spec),
+        required_features: features::required(spec),
         delays,
         delay_errors,
         refusals,

@@ -6,10 +6,23 @@ pub const HONOURED: &[&str] = &[
     "affinity.nodeAffinity",
     "affinity.podAffinity",
     "affinity.podAntiAffinity",
+    "containers[].image",
+    // Those on the host; `hostNetwork` puts all of them there.
+    "containers[].ports",
     "containers[].resources.requests",
+    // RestartAllContainers needs a feature of the node, and so do the next two.
+    "containers[].restartPolicyRules",
+    "containers[].volumeMounts[].bindMountOptions",
+    // false, together with hostNetwork.
+    "hostUsers",
+    "initContainers[].image",
+    // A sidecar's.
+    "initContainers[].ports",
     "initContainers[].resources.requests",
     // "Always" makes a sidecar, which counts for as long as the pod runs.
     "initContainers[].restartPolicy",
+    "initContainers[].restartPolicyRules",
+    "initContainers[].volumeMounts[].bindMountOptions",
     "nodeName",
     "nodeSelector",
     "overhead",
@@ -23,6 +36,7 @@ pub const HONOURED: &[&str] = &[
     "tolerations[].operator",
     "tolerations[].value",
     "topologySpreadConstraints",
+    "volumes[].image",
 ];
 
 /// Irrelevant: kube-scheduler filters by none of them either. Where admission turns one into another field, that field counts.
@@ -33,16 +47,10 @@ pub const IRRELEVANT: &[&str] = &[
     "containers[].command",
     "containers[].env",
     "containers[].envFrom",
-    // Image locality is a preference, and none of the scores here.
-    "containers[].image",
     "containers[].imagePullPolicy",
     "containers[].lifecycle",
     "containers[].livenessProbe",
     "containers[].name",
-    "containers[].ports[].containerPort",
-    "containers[].ports[].hostIP",
-    "containers[].ports[].name",
-    "containers[].ports[].protocol",
     "containers[].readinessProbe",
     "containers[].resizePolicy",
     // Names entries of resourceClaims, which is refused.
@@ -74,7 +82,7 @@ pub const IRRELEVANT: &[&str] = &[
     "evictionResponders",
     "hostAliases",
     "hostIPC",
-    // Alone; with ports or hostUsers: false it is refused.
+    // Alone; what it makes of ports and of hostUsers counts there.
     "hostNetwork",
     "hostPID",
     "hostname",
@@ -84,15 +92,10 @@ pub const IRRELEVANT: &[&str] = &[
     "initContainers[].command",
     "initContainers[].env",
     "initContainers[].envFrom",
-    "initContainers[].image",
     "initContainers[].imagePullPolicy",
     "initContainers[].lifecycle",
     "initContainers[].livenessProbe",
     "initContainers[].name",
-    "initContainers[].ports[].containerPort",
-    "initContainers[].ports[].hostIP",
-    "initContainers[].ports[].name",
-    "initContainers[].ports[].protocol",
     "initContainers[].readinessProbe",
     "initContainers[].resizePolicy",
     "initContainers[].resources.claims",
@@ -139,7 +142,6 @@ pub const IRRELEVANT: &[&str] = &[
     "volumes[].gitRepo",
     "volumes[].glusterfs",
     "volumes[].hostPath",
-    "volumes[].image",
     "volumes[].name",
     "volumes[].nfs",
     "volumes[].projected",
@@ -151,7 +153,7 @@ pub const IRRELEVANT: &[&str] = &[
 mod tests {
     use super::*;
     use crate::convert;
-    use crate::refusal::{CONTAINER_RULES, POD_RULES, VOLUME_RULES};
+    use crate::refusal::{POD_RULES, VOLUME_RULES};
     use k8s_openapi::api::core::v1;
     use placement::cluster::Pod;
     use schemars::generate::SchemaSettings;
@@ -163,10 +165,8 @@ mod tests {
     }
 
     fn refused() -> Vec<String> {
-        let containers =
-            CONTAINER_RULES.iter().flat_map(|(field, ..)| [format!("containers[].{field}"), format!("initContainers[].{field}")]);
         let volumes = VOLUME_RULES.iter().map(|(field, ..)| format!("volumes[].{field}"));
-        POD_RULES.iter().map(|(field, ..)| field.to_string()).chain(containers).chain(volumes).collect()
+        POD_RULES.iter().map(|(field, ..)| field.to_string()).chain(volumes).collect()
     }
 
     fn classes_of(path: &str) -> usize {
@@ -258,6 +258,9 @@ mod tests {
         Some(match path {
             "initContainers[].resources.requests" => json!({"cpu": "2"}),
             "initContainers[].restartPolicy" => json!("Always"),
+            "containers[].restartPolicyRules" | "initContainers[].restartPolicyRules" => json!([{"action": "RestartAllContainers"}]),
+            "hostUsers" => json!(false),
+            "containers[].ports" | "initContainers[].ports" => json!([{"containerPort": 80, "hostPort": 8080}]),
             "tolerations[].operator" => json!("Equal"),
             "tolerations[].effect" => json!("NoExecute"),
             "affinity.podAffinity" | "affinity.podAntiAffinity" => json!({
@@ -295,13 +298,27 @@ mod tests {
         assert_eq!(unclassed, ["containers[].gravity"]);
     }
 
+    /// What must be there besides, for an honoured field to be at work.
+    fn beside(path: &str) -> Option<(&'static str, Value)> {
+        Some(match path {
+            "hostUsers" => ("hostNetwork", json!(true)),
+            "initContainers[].ports" => ("initContainers[].restartPolicy", json!("Always")),
+            _ => return None,
+        })
+    }
+
     #[test]
     fn honoured_fields_change_the_model() {
-        let plain = pod(base());
         for (path, schema) in classed_fields().into_iter().filter(|(path, _)| HONOURED.contains(&path.as_str())) {
-            let changed = with(&path, telling(&path).unwrap_or_else(|| sample(&schema)));
+            let mut without = base();
+            if let Some((other, value)) = beside(&path) {
+                put(&mut without, other, value);
+            }
+            let mut spec = without.clone();
+            put(&mut spec, &path, telling(&path).unwrap_or_else(|| sample(&schema)));
+            let changed = pod(spec);
             assert_eq!(changed.refusals, [], "{path}");
-            assert_ne!(changed, plain, "{path} leaves no trace");
+            assert_ne!(changed, pod(without), "{path} leaves no trace");
         }
     }
 
@@ -325,14 +342,7 @@ mod tests {
         let refused = refused();
         for (path, schema) in classed_fields().into_iter().filter(|(path, _)| refused.contains(path)) {
             let mut spec = base();
-            match path.as_str() {
-                "hostUsers" => {
-                    put(&mut spec, "hostNetwork", json!(true));
-                    put(&mut spec, &path, json!(false));
-                }
-                path if path.ends_with("restartPolicyRules") => put(&mut spec, path, json!([{"action": "RestartAllContainers"}])),
-                _ => put(&mut spec, &path, sample(&schema)),
-            }
+            put(&mut spec, &path, sample(&schema));
             let fields: Vec<String> = pod(spec).refusals.into_iter().map(|refusal| refusal.field).collect();
             // The reported path counts the elements; inside a container the field keeps its own brackets.
             let (list, rest) = path.split_once("[].").unwrap_or(("", ""));
@@ -349,16 +359,5 @@ mod tests {
         check("topologySpreadConstraints", json!([]));
         check("resourceClaims", json!([]));
         check("os", json!({"name": "linux"}));
-        check("hostUsers", json!(false));
-        check("containers[].ports", json!([{"containerPort": 80, "hostPort": 0}]));
-        check("containers[].restartPolicyRules", json!([{"action": "Restart"}]));
-    }
-
-    #[test]
-    fn ports_on_the_hosts_network_are_host_ports() {
-        let mut spec = base();
-        put(&mut spec, "hostNetwork", json!(true));
-        put(&mut spec, "containers[].ports", json!([{"containerPort": 80}]));
-        assert_eq!(pod(spec).refusals[0].field, "spec.containers[0].ports[].hostPort");
     }
 }

@@ -5,36 +5,24 @@ mod fields;
 
 pub use fields::{HONOURED, IRRELEVANT};
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
+use k8s_openapi::api::core::v1::{PodSpec, Volume};
 use placement::cluster::Refusal;
 
 /// Why, unless a field has a better reason.
 const UNSUPPORTED: &str = "is not supported yet: the pod would be placed by ignoring it";
 const DEVICES: &str = "is not supported yet: the kubelet can't start the pod on a node without the claimed devices";
 const OTHER_SYSTEM: &str = "is not supported yet other than \"linux\": the kubelet of another system would reject the pod";
-const HOST_USERS: &str = "is not supported yet together with hostNetwork: it needs a feature that not every node declares";
-const RESTART_ALL: &str = "is not supported yet with action RestartAllContainers: it needs a feature that not every node declares";
-const MOUNT_OPTIONS: &str = "is not supported yet: it needs a feature that not every node declares";
 const VOLUME: &str = "is not supported yet: the node might not reach the volume";
 
-/// A refused field of the spec, of a container or of a volume, and what counts as using it.
+/// A refused field of the spec or of a volume, and what counts as using it.
 type Rule<F> = (&'static str, F, &'static str);
 type PodRule = Rule<fn(&PodSpec) -> bool>;
-type ContainerRule = Rule<fn(&PodSpec, &Container) -> bool>;
 type VolumeRule = Rule<fn(&Volume) -> bool>;
 
 const POD_RULES: &[PodRule] = &[
     ("resourceClaims", |spec| some(&spec.resource_claims), DEVICES),
     ("schedulingGroup", |spec| spec.scheduling_group.is_some(), UNSUPPORTED),
     ("os", |spec| spec.os.as_ref().is_some_and(|os| os.name != "linux"), OTHER_SYSTEM),
-    ("hostUsers", |spec| spec.host_users == Some(false) && spec.host_network == Some(true), HOST_USERS),
-];
-
-/// Init containers are held to the same rules: of the host ports, Kubernetes counts a sidecar's only, and gives others no meaning.
-const CONTAINER_RULES: &[ContainerRule] = &[
-    ("ports[].hostPort", uses_host_port, UNSUPPORTED),
-    ("restartPolicyRules", restarts_all, RESTART_ALL),
-    ("volumeMounts[].bindMountOptions", uses_mount_options, MOUNT_OPTIONS),
 ];
 
 /// What binds a pod to the nodes that can attach or reach a volume, or has a limit per node.
@@ -64,13 +52,6 @@ pub fn refusals(spec: &PodSpec) -> Vec<Refusal> {
     let refused = |field: String, why: &str| Refusal { field, why: why.to_owned() };
     let mut found: Vec<Refusal> =
         POD_RULES.iter().filter(|(_, uses, _)| uses(spec)).map(|(field, _, why)| refused(format!("spec.{field}"), why)).collect();
-    let containers = spec.containers.iter().enumerate().map(|(i, c)| ("containers", i, c));
-    let init_containers = spec.init_containers.iter().flatten().enumerate().map(|(i, c)| ("initContainers", i, c));
-    for (list, i, container) in containers.chain(init_containers) {
-        for (field, _, why) in CONTAINER_RULES.iter().filter(|(_, uses, _)| uses(spec, container)) {
-            found.push(refused(format!("spec.{list}[{i}].{field}"), why));
-        }
-    }
     for (i, volume) in spec.volumes.iter().flatten().enumerate() {
         for (field, _, why) in VOLUME_RULES.iter().filter(|(_, uses, _)| uses(volume)) {
             found.push(refused(format!("spec.volumes[{i}].{field}"), why));
@@ -82,18 +63,4 @@ pub fn refusals(spec: &PodSpec) -> Vec<Refusal> {
 /// Set and not empty.
 fn some<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
-}
-
-/// On the host's network every port is the host's, also where the API server has not copied it to `hostPort`.
-fn uses_host_port(spec: &PodSpec, container: &Container) -> bool {
-    let mut ports = container.ports.iter().flatten();
-    ports.any(|port| port.host_port.is_some_and(|port| port > 0) || (spec.host_network == Some(true) && port.container_port > 0))
-}
-
-fn restarts_all(_: &PodSpec, container: &Container) -> bool {
-    container.restart_policy_rules.iter().flatten().any(|rule| rule.action == "RestartAllContainers")
-}
-
-fn uses_mount_options(_: &PodSpec, container: &Container) -> bool {
-    container.volume_mounts.iter().flatten().any(|mount| some(&mount.bind_mount_options))
 }

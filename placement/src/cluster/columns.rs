@@ -3,7 +3,7 @@
 //! Two kinds of chunk, because they change at different rates: `Load` (numbers, changed by every assume, copied as plain memory) and `Fixed` (labels, taints;
 //! changed by node updates). 256 nodes a chunk: a change under a held snapshot copies 22 kB of numbers, and 20,000 nodes are 79 pointers.
 
-use super::{Node, Resources};
+use super::{HostPort, Node, Resources};
 use std::sync::Arc;
 
 /// Nodes per chunk; four words of a bitset.
@@ -44,6 +44,17 @@ pub struct LoadChunk {
     pub pods: [i64; CHUNK],
     /// Only resources that some node of the chunk has or some pod on it asks for.
     pub extended: Vec<ExtendedColumn>,
+    /// Host ports in use, in no particular order.
+    pub ports: Vec<PortUse>,
+}
+
+/// A host port on one node of a chunk.
+#[derive(Clone, Copy, Debug)]
+pub struct PortUse {
+    pub slot: u16,
+    pub port: HostPort,
+    /// More than one where the kubelet, or another scheduler, is yet to find out.
+    pub pods: u16,
 }
 
 impl Default for LoadChunk {
@@ -55,6 +66,7 @@ impl Default for LoadChunk {
             pods_allocatable: [0; CHUNK],
             pods: [0; CHUNK],
             extended: Vec::new(),
+            ports: Vec::new(),
         }
     }
 }
@@ -64,6 +76,7 @@ pub struct Take<'a> {
     pub requests: &'a Resources,
     pub scoring: &'a Resources,
     pub extended: &'a [(u16, i64)],
+    pub ports: &'a [HostPort],
 }
 
 impl LoadChunk {
@@ -105,6 +118,24 @@ impl LoadChunk {
         for &(resource, value) in take.extended {
             self.extended_mut(resource).requested[slot] += sign * amount(value);
         }
+        for &port in take.ports {
+            self.use_port(slot as u16, port, sign);
+        }
+    }
+
+    fn use_port(&mut self, slot: u16, port: HostPort, sign: i64) {
+        let known = self.ports.iter().position(|used| used.slot == slot && used.port == port);
+        match known {
+            None if sign > 0 => self.ports.push(PortUse { slot, port, pods: 1 }),
+            None => {}
+            Some(at) => {
+                let used = &mut self.ports[at];
+                used.pods = if sign > 0 { used.pods.saturating_add(1) } else { used.pods - 1 };
+                if used.pods == 0 {
+                    self.ports.swap_remove(at);
+                }
+            }
+        }
     }
 }
 
@@ -145,7 +176,7 @@ mod tests {
     fn what_comes_and_goes_leaves_nothing_even_when_absurd() {
         let mut chunk = LoadChunk::default();
         let absurd = Resources { cpu: MilliCpu(i64::MAX), memory: Bytes(-5), ..Resources::default() };
-        let take = Take { requests: &absurd, scoring: &absurd, extended: &[(0, i64::MAX)] };
+        let take = Take { requests: &absurd, scoring: &absurd, extended: &[(0, i64::MAX)], ports: &[] };
         for _ in 0..500 {
             chunk.add(3, &take, 1);
         }

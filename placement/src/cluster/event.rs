@@ -17,6 +17,7 @@ pub enum ClusterEvent {
         labels: bool,
         taints: bool,
         allocatable: bool,
+        features: bool,
     },
     NodeDeleted {
         node: String,

@@ -78,6 +78,7 @@ impl Cluster {
         let state = self.change();
         let slot = &mut Arc::make_mut(&mut Arc::make_mut(&mut state.fixed)[ix.at() / CHUNK]).slots[ix.at() % CHUNK];
         let cloud = state.settings.cloud.matches(&node.labels);
+        let images = slot.node.as_ref().is_some_and(|have| have.images != node.images);
         let event = match &slot.node {
             None => ClusterEvent::NodeAdded { node: node.name.clone() },
             Some(have) => ClusterEvent::NodeUpdated {
@@ -85,6 +86,7 @@ impl Cluster {
                 labels: have.labels != node.labels,
                 taints: have.taints != node.taints || have.unschedulable != node.unschedulable,
                 allocatable: have.allocatable != node.allocatable,
+                features: have.declared_features != node.declared_features,
             },
         };
         state.cloud_count = state.cloud_count + usize::from(cloud) - usize::from(slot.cloud);
@@ -96,8 +98,13 @@ impl Cluster {
         Arc::make_mut(load).set_allocatable(ix.at() % CHUNK, &node.allocatable, &extended);
         slot.node = Some(Arc::new(node));
         match event {
-            ClusterEvent::NodeUpdated { labels: false, taints: false, allocatable, .. } if !allocatable => Changes::new(),
-            ClusterEvent::NodeUpdated { labels: false, taints: false, .. } => smallvec![event],
+            ClusterEvent::NodeUpdated { labels: false, taints: false, allocatable: false, features: false, .. } => {
+                if images {
+                    touch(state, ix);
+                }
+                Changes::new()
+            }
+            ClusterEvent::NodeUpdated { labels: false, taints: false, features: false, .. } if !images => smallvec![event],
             event => {
                 touch(state, ix);
                 smallvec![event]

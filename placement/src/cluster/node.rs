@@ -29,6 +29,10 @@ pub struct Node {
     /// The Ready condition is True.
     pub ready: bool,
     pub allocatable: Resources,
+    /// Names of the images that the node has, with their size in bytes.
+    pub images: Vec<(String, i64)>,
+    /// `status.declaredFeatures`.
+    pub declared_features: Vec<String>,
     /// InternalIP addresses; empty when the node has none (agents can't reach it and say so).
     pub addresses: Vec<IpAddr>,
 }

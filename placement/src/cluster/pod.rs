@@ -1,6 +1,6 @@
 //! A pod as the model sees it.
 
-use super::{Labels, NodeSelectorTerm, PodAffinity, Resources, SpreadConstraint, Toleration};
+use super::{HostPort, Labels, NodeSelectorTerm, PodAffinity, Resources, SpreadConstraint, Toleration};
 use crate::constraint::{DelayBound, DelayError};
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -114,6 +114,12 @@ pub struct Pod {
     /// Empty: the defaults of the settings hold.
     pub spread: Vec<SpreadConstraint>,
     pub tolerations: Vec<Toleration>,
+    /// Ports that containers and sidecars take on the node.
+    pub host_ports: Vec<HostPort>,
+    /// Images of init containers, containers and volumes, each with its tag; one that is used twice stands here twice.
+    pub images: Vec<String>,
+    /// Features that the node must declare.
+    pub required_features: Vec<String>,
     /// Delay bounds from labels and annotation; every one must hold.
     pub delays: Vec<DelayBound>,
     /// Delay labels or annotation entries that cannot be read; any keeps the pod Pending.

@@ -52,6 +52,7 @@ pub struct Weights {
     pub node_resources_balanced_allocation: u16,
     pub pod_topology_spread: u16,
     pub inter_pod_affinity: u16,
+    pub image_locality: u16,
 }
 
 impl Default for Weights {
@@ -63,6 +64,7 @@ impl Default for Weights {
             node_resources_balanced_allocation: 1,
             pod_topology_spread: 2,
             inter_pod_affinity: 2,
+            image_locality: 1,
         }
     }
 }

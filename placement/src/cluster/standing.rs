@@ -204,7 +204,7 @@ impl Cluster {
         let Some(ix) = entry.node else { return };
         let extended = if pod.requests.extended.is_empty() { SmallVec::new() } else { self.extended(&pod.requests) };
         let state = Arc::make_mut(&mut self.state);
-        let take = Take { requests: &pod.requests, scoring: &pod.scoring_requests, extended: &extended };
+        let take = Take { requests: &pod.requests, scoring: &pod.scoring_requests, extended: &extended, ports: &pod.host_ports };
         Arc::make_mut(&mut Arc::make_mut(&mut state.load)[ix.at() / CHUNK]).add(ix.at() % CHUNK, &take, sign);
         state.census.change(pod, ix, sign);
         state.held.change(pod, ix, sign);

@@ -206,13 +206,13 @@ fn only_what_changed_of_a_node_is_told() {
     let bigger = Node { ready: true, allocatable: Resources { pods: 250, ..node("n1").allocatable }, ..node("n1") };
     assert_eq!(
         told(&mut cluster, bigger),
-        [ClusterEvent::NodeUpdated { node: "n1".into(), labels: false, taints: false, allocatable: true }]
+        [ClusterEvent::NodeUpdated { node: "n1".into(), labels: false, taints: false, allocatable: true, features: false }]
     );
     let before = cluster.view().static_generation();
     let cordoned = Node { unschedulable: true, ..node("n1") };
     assert_eq!(
         told(&mut cluster, cordoned),
-        [ClusterEvent::NodeUpdated { node: "n1".into(), labels: false, taints: true, allocatable: true }]
+        [ClusterEvent::NodeUpdated { node: "n1".into(), labels: false, taints: true, allocatable: true, features: false }]
     );
     assert!(cluster.view().static_generation() > before);
     let cloud = Node { labels: [("kubernetes.io/role".to_owned(), "cloud".to_owned())].into(), ..node("n3") };

@@ -9,6 +9,8 @@ mod domains;
 pub mod inter_pod_affinity;
 pub mod named;
 pub mod node_affinity;
+pub mod node_declared_features;
+pub mod node_ports;
 pub mod node_resources_fit;
 pub mod node_unschedulable;
 pub mod pod_topology_spread;
@@ -49,6 +51,7 @@ pub fn check(subject: &Subject<'_>, ix: NodeIx) -> Vec<Reason> {
         .or_else(|| node_unschedulable::check(pod, node))
         .or_else(|| taint_toleration::check(&pod.tolerations, &node.taints))
         .or_else(|| node_affinity::check(pod, node))
+        .or_else(|| node_ports::check(snapshot, pod, ix))
     {
         return vec![reason];
     }
@@ -58,6 +61,9 @@ pub fn check(subject: &Subject<'_>, ix: NodeIx) -> Vec<Reason> {
     }
     let AmongPods { spread, affinity } = subject.among_pods;
     if let Some(reason) = spread.and_then(|spread| spread.check(ix.at())).or_else(|| affinity.and_then(|rules| rules.check(ix.at()))) {
+        return vec![reason];
+    }
+    if let Some(reason) = node_declared_features::check(pod, node) {
         return vec![reason];
     }
     if let Some(reason) = subject.bounds.and_then(|bounds| delay_bound::check(snapshot, bounds, ix, subject.now)) {

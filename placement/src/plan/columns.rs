@@ -3,6 +3,7 @@
 //! Tolerations, selectors and preferred terms are interned by content; each has its answer for all nodes. A snapshot with newer nodes updates the
 //! touched nodes alone, in every answer; a snapshot of another cluster, or an older one, starts anew.
 
+use super::images::Images;
 use super::interned::{Interned, hash_of};
 use super::label_column::LabelColumn;
 use crate::cluster::{CHUNK, FixedSlot, Identity, Labels, NodeIx, NodeSelectorTerm, Operator, Requirement, Snapshot, Taint, Toleration};
@@ -60,6 +61,7 @@ pub(super) struct Columns {
     tolerances: Interned<Vec<Toleration>, Tolerance>,
     affinities: Interned<(Labels, Option<Vec<NodeSelectorTerm>>), FixedBitSet>,
     preferences: Interned<Vec<(i32, NodeSelectorTerm)>, Vec<i32>>,
+    images: Images,
 }
 
 impl Columns {
@@ -112,6 +114,7 @@ impl Columns {
     fn update(&mut self, at: usize, slot: &FixedSlot) {
         let node = slot.node.as_deref();
         self.present.set(at, node.is_some());
+        self.images.set(at, node.map_or(&[], |node| &node.images));
         self.schedulable.set(at, node.is_some_and(|node| !node.unschedulable));
         self.cloud.set(at, slot.cloud);
         self.name_hash[at] = slot.name_hash;
@@ -228,6 +231,15 @@ impl Columns {
 
     pub fn preference_raw(&self, at: usize) -> &[i32] {
         self.preferences.get(at)
+    }
+
+    /// Scores by the images that nodes have; `None` where no node has any of these.
+    pub fn image_scores(&mut self, snapshot: &Snapshot, images: &[String]) -> Option<usize> {
+        self.images.score(images, snapshot.node_count(), self.len)
+    }
+
+    pub fn image_score(&self, at: usize, node: usize) -> i64 {
+        i64::from(self.images.of(at)[node])
     }
 
     /// Nodes that one term matches.

@@ -6,6 +6,7 @@ mod columns;
 mod decision;
 mod explain;
 mod group;
+mod images;
 mod interned;
 mod label_column;
 mod planner;

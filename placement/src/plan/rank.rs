@@ -5,7 +5,7 @@ use crate::cluster::{CHUNK, LoadChunk, NodeIx, Pod, Snapshot, SpreadConstraint, 
 use crate::constraint::{ReplicaRule, ResolvedBound, Statistic};
 use crate::filter::inter_pod_affinity::PodRules;
 use crate::filter::pod_topology_spread::{self, Inclusion, Spread};
-use crate::filter::{AmongPods, Domains, cloud_role, delay_bound, node_resources_fit::Need};
+use crate::filter::{AmongPods, Domains, cloud_role, delay_bound, node_declared_features, node_ports, node_resources_fit::Need};
 use crate::score::inter_pod_affinity::{PodPreference, PodScale};
 use crate::score::pod_topology_spread::{SpreadPreference, SpreadScale};
 use crate::score::{self, band, normalize, response_time::response_time_us};
@@ -36,6 +36,7 @@ pub(super) struct Query<'a> {
     spread_preference: Option<SpreadPreference>,
     pod_rules: Option<PodRules>,
     pod_preference: Option<PodPreference>,
+    images: Option<usize>,
     /// Empty: ranked by kube-scheduler's scores alone.
     sites: SmallVec<[Site<'a>; 4]>,
     service: Micros,
@@ -71,6 +72,7 @@ impl<'a> Query<'a> {
             pod_rules,
             pod_preference,
             preference: columns.preference(snapshot, &pod.affinity.preferred),
+            images: columns.image_scores(snapshot, &pod.images),
             sites,
             service,
             scoring: [cpu, memory],
@@ -166,6 +168,10 @@ impl Scratch {
             self.mask.clear();
             named.into_iter().for_each(|ix| self.mask.insert(ix.at()));
         }
+        if !query.pod.host_ports.is_empty() {
+            node_ports::restrict(snapshot, &query.pod.host_ports, &mut self.mask);
+        }
+        node_declared_features::restrict(snapshot, &query.pod.required_features, &mut self.mask);
         let bounds = query.bounds.unwrap_or_default();
         if !bounds.is_empty() {
             for set in [&mut self.one, &mut self.all] {
@@ -287,8 +293,15 @@ impl<'a, 'q> Order<'a, 'q> {
 }
 
 /// Names of the scores, as kube-scheduler's plugins are called.
-const SCORES: [&str; 6] =
-    ["TaintToleration", "NodeAffinity", "NodeResourcesFit", "PodTopologySpread", "InterPodAffinity", "NodeResourcesBalancedAllocation"];
+const SCORES: [&str; 7] = [
+    "TaintToleration",
+    "NodeAffinity",
+    "NodeResourcesFit",
+    "PodTopologySpread",
+    "InterPodAffinity",
+    "NodeResourcesBalancedAllocation",
+    "ImageLocality",
+];
 
 /// kube-scheduler's weighted sum among one pod's feasible nodes.
 pub(super) struct Scorer<'a, 'q> {
@@ -321,7 +334,7 @@ impl<'a, 'q> Scorer<'a, 'q> {
 
     /// Raw score, score and weight, in the order of `SCORES`; `None` where kube-scheduler skips the plugin for this pod.
     #[inline]
-    fn lines(&self, node: usize) -> [Option<(i64, i64, i64)>; 6] {
+    fn lines(&self, node: usize) -> [Option<(i64, i64, i64)>; 7] {
         let (chunk, slot) = self.query.load(node);
         let allocatable = [chunk.allocatable[0][slot], chunk.allocatable[1][slot]];
         let with_pod = |have: &[[i64; CHUNK]], pod: &[i64]| [have[0][slot] + pod[0], have[1][slot] + pod[1]];
@@ -342,6 +355,7 @@ impl<'a, 'q> Scorer<'a, 'q> {
             node_resources_balanced_allocation,
             pod_topology_spread,
             inter_pod_affinity,
+            image_locality,
         } = self.weights;
         [
             Some((intolerable, taints, i64::from(taint_toleration))),
@@ -350,6 +364,7 @@ impl<'a, 'q> Scorer<'a, 'q> {
             spread.map(|(raw, score)| (raw, score, i64::from(pod_topology_spread))),
             pods.map(|(raw, score)| (raw, score, i64::from(inter_pod_affinity))),
             self.balanced.then(balanced).map(|score| (score, score, i64::from(node_resources_balanced_allocation))),
+            self.query.images.map(|at| self.columns.image_score(at, node)).map(|score| (score, score, i64::from(image_locality))),
         ]
     }
 

@@ -31,6 +31,8 @@ pub enum Reason {
     NotNamed {
         by: NamedBy,
     },
+    NodePorts,
+    NodeDeclaredFeatures,
     TooManyPods {
         used: i64,
         allocatable: i64,
@@ -84,6 +86,7 @@ impl Reason {
     pub fn code(&self) -> VerdictCode {
         match self {
             Reason::TooManyPods { .. }
+            | Reason::NodePorts
             | Reason::SpreadSkew { .. }
             | Reason::PodAntiAffinity { .. }
             | Reason::ExistingAntiAffinity { .. } => VerdictCode::Unschedulable,
@@ -99,6 +102,8 @@ impl Reason {
             Reason::NodeUnschedulable => "NodeUnschedulable",
             Reason::UntoleratedTaint { .. } => "TaintToleration",
             Reason::NodeAffinity => "NodeAffinity",
+            Reason::NodePorts => "NodePorts",
+            Reason::NodeDeclaredFeatures => "NodeDeclaredFeatures",
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
             Reason::SpreadSkew { .. } | Reason::SpreadLabel { .. } => "PodTopologySpread",
             Reason::PodAffinity | Reason::PodAntiAffinity { .. } | Reason::ExistingAntiAffinity { .. } => "InterPodAffinity",
@@ -157,6 +162,8 @@ impl fmt::Display for Reason {
             Reason::NodeUnschedulable => f.write_str("node(s) were unschedulable"),
             Reason::UntoleratedTaint { .. } => f.write_str("node(s) had untolerated taint(s)"),
             Reason::NodeAffinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
+            Reason::NodePorts => f.write_str("node(s) didn't have free ports for the requested pod ports"),
+            Reason::NodeDeclaredFeatures => f.write_str("node(s) didn't match Pod's required features"),
             Reason::NotNamed { by } => write!(f, "node(s) didn't satisfy plugin(s) {by}"),
             Reason::TooManyPods { .. } => f.write_str("Too many pods"),
             Reason::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),

@@ -100,11 +100,12 @@ pub struct RttWait {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WakeOn {
     pub pod: PodKey,
-    /// A node appears, or changes in labels, taints, or allocatable; or goes (which may end the cloud rule).
+    /// A node appears, or changes in labels, taints, allocatable, or declared features; or goes (which may end the cloud rule).
     pub node_added: bool,
     pub labels: bool,
     pub taints: bool,
     pub allocatable: bool,
+    pub features: bool,
     pub node_deleted: bool,
     /// A pod leaves room.
     pub room: bool,
@@ -138,7 +139,8 @@ impl WakeOn {
             Hold::TopologyWarmingUp { .. } => self.warm = true,
             Hold::NoNodes => self.node_added = true,
             Hold::GroupUnplaceable { .. } => {
-                (self.node_added, self.labels, self.taints, self.allocatable, self.room) = (true, true, true, true, true);
+                (self.node_added, self.labels, self.taints, self.allocatable) = (true, true, true, true);
+                (self.features, self.room) = (true, true);
                 self.bounds(bounds, |_| vec![None]);
             }
         }
@@ -152,6 +154,8 @@ impl WakeOn {
             Reason::NoNode | Reason::NotNamed { .. } => {}
             Reason::NodeUnschedulable | Reason::UntoleratedTaint { .. } => self.taints = true,
             Reason::NodeAffinity => self.labels = true,
+            Reason::NodePorts => self.room = true,
+            Reason::NodeDeclaredFeatures => self.features = true,
             // And through `pods`, which knows the terms.
             Reason::SpreadSkew { .. } | Reason::SpreadLabel { .. } => {
                 (self.labels, self.taints, self.node_deleted) = (true, true, true);
@@ -183,7 +187,7 @@ impl WakeOn {
     pub fn topics(&self) -> Vec<Topic> {
         let classes = [
             (self.node_added, Topic::node_added()),
-            (self.labels || self.taints || self.allocatable, Topic::node_updated()),
+            (self.labels || self.taints || self.allocatable || self.features, Topic::node_updated()),
             (self.node_deleted, Topic::node_deleted()),
             (self.room, Topic::room()),
             (self.warm, Topic::warm()),
@@ -214,8 +218,9 @@ impl WakeOn {
         let pods = |wakes: &dyn Fn(&PodWait) -> bool| self.pods.as_deref().is_some_and(wakes);
         match event {
             ClusterEvent::NodeAdded { node } => self.node_added || named(node),
-            ClusterEvent::NodeUpdated { labels, taints, allocatable, .. } => {
-                self.labels && *labels || self.taints && *taints || self.allocatable && *allocatable
+            ClusterEvent::NodeUpdated { labels, taints, allocatable, features, .. } => {
+                let pairs = [(self.labels, labels), (self.taints, taints), (self.allocatable, allocatable), (self.features, features)];
+                pairs.into_iter().any(|(listens, changed)| listens && *changed)
             }
             ClusterEvent::NodeDeleted { .. } => self.node_deleted,
             ClusterEvent::PodAdded { pod } | ClusterEvent::PodUpdated { pod } | ClusterEvent::PodGone { pod } => refers(pod),
@@ -290,17 +295,19 @@ mod tests {
 
     #[test]
     fn each_reason_names_what_would_lift_it() {
-        let check = |reason: Reason, wakes: [bool; 5]| {
+        let check = |reason: Reason, wakes: [bool; 6]| {
             let mut wake = WakeOn::new(&PodKey::new("shop", "web"), Span(1));
             wake.reason(&reason);
             let node = || "n".to_owned();
-            let updated = |labels, taints, allocatable| ClusterEvent::NodeUpdated { node: node(), labels, taints, allocatable };
+            let updated =
+                |labels, taints, allocatable, features| ClusterEvent::NodeUpdated { node: node(), labels, taints, allocatable, features };
             let other = Pod { key: PodKey::new("other", "x"), ..Pod::default() };
             let released = ClusterEvent::PodReleased { pod: Arc::new(other), node: node() };
             let events = [
-                updated(true, false, false),
-                updated(false, true, false),
-                updated(false, false, true),
+                updated(true, false, false, false),
+                updated(false, true, false, false),
+                updated(false, false, true, false),
+                updated(false, false, false, true),
                 released,
                 ClusterEvent::NodeDeleted { node: node() },
             ];
@@ -308,11 +315,13 @@ mod tests {
             assert!(wake.wakes(&ClusterEvent::NodeAdded { node: node() }));
         };
         let no = false;
-        check(Reason::NodeAffinity, [true, no, no, no, no]);
-        check(Reason::UntoleratedTaint { key: "k".into(), value: String::new() }, [no, true, no, no, no]);
-        check(Reason::TooManyPods { used: 1, allocatable: 1 }, [no, no, true, true, no]);
-        check(Reason::NotCloud, [true, no, no, no, true]);
-        check(Reason::ControlPlane, [true, true, no, no, no]);
+        check(Reason::NodeAffinity, [true, no, no, no, no, no]);
+        check(Reason::NodePorts, [no, no, no, no, true, no]);
+        check(Reason::NodeDeclaredFeatures, [no, no, no, true, no, no]);
+        check(Reason::UntoleratedTaint { key: "k".into(), value: String::new() }, [no, true, no, no, no, no]);
+        check(Reason::TooManyPods { used: 1, allocatable: 1 }, [no, no, true, no, true, no]);
+        check(Reason::NotCloud, [true, no, no, no, no, true]);
+        check(Reason::ControlPlane, [true, true, no, no, no, no]);
     }
 
     #[test]

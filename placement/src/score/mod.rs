@@ -2,6 +2,7 @@
 
 pub mod band;
 pub mod demand;
+pub mod image_locality;
 pub mod inter_pod_affinity;
 pub mod node_affinity;
 pub mod node_resources_balanced_allocation;

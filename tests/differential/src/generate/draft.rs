@@ -50,9 +50,9 @@ impl Draft {
             labels["topology.kubernetes.io/zone"] = json!(draw.pick(&ZONES));
         }
         let mut allocatable = json!({
-            "cpu": draw.pick(&["1", "1500m", "2", "3920m", "4", "8"]),
-            "memory": draw.pick(&["1Gi", "2Gi", "4Gi", "7890Mi", "16Gi"]),
-            "pods": draw.pick(&["2", "5", "10", "110", "110", "110"]),
+            "cpu": draw.pick(&["2", "3920m", "4", "8", "16", "32"]),
+            "memory": draw.pick(&["4Gi", "7890Mi", "16Gi", "32Gi"]),
+            "pods": "110",
         });
         if draw.chance(60) {
             allocatable["ephemeral-storage"] = json!(draw.pick(&["10Gi", "47093746742", "1Ti"]));

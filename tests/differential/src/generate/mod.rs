@@ -6,8 +6,11 @@
 //! Not generated, because kube-scheduler itself leaves the answer to the order of events or to chance: one image with two sizes, pods of equal
 //! importance that are preempted one by one, several CSIStorageCapacities that match one node, and two pods of a node that share a host port.
 
+mod declared_features;
 mod draft;
 mod draw;
+mod host_ports;
+mod images;
 mod node_affinity;
 mod node_name;
 mod pod_affinity;
@@ -36,6 +39,9 @@ pub enum Feature {
     /// Spread constraints, and the defaults by Services and controllers.
     Spread,
     PodAffinity,
+    HostPorts,
+    Images,
+    DeclaredFeatures,
 }
 
 /// What the suite generates and holds to 0 disagreements.
@@ -48,13 +54,13 @@ pub const COVERED: &[Feature] = &[
     Feature::NodeAffinity,
     Feature::Spread,
     Feature::PodAffinity,
+    Feature::HostPorts,
+    Feature::Images,
+    Feature::DeclaredFeatures,
 ];
 
 /// What kube-scheduler looks at and the suite does not generate yet, with the reason.
 pub const OPEN: &[(&str, &str)] = &[
-    ("NodePorts", "host ports are refused"),
-    ("ImageLocality", "the model does not know images"),
-    ("NodeDeclaredFeatures", "what needs a declared feature is refused"),
     ("profiles", "addedAffinity, other strategies and ignored resources have no settings"),
     ("volumes", "VolumeRestrictions, NodeVolumeLimits, VolumeBinding and VolumeZone: volumes that bind a pod to nodes are refused"),
     ("DynamicResources", "resource claims are refused"),
@@ -74,6 +80,9 @@ impl Feature {
             Feature::NodeAffinity => &["NodeAffinity"],
             Feature::Spread => &["PodTopologySpread"],
             Feature::PodAffinity => &["InterPodAffinity"],
+            Feature::HostPorts => &["NodePorts"],
+            Feature::Images => &[],
+            Feature::DeclaredFeatures => &["NodeDeclaredFeatures"],
         }
     }
 
@@ -85,7 +94,8 @@ impl Feature {
             Feature::NodeAffinity => &["NodeAffinity"],
             Feature::Spread => &["PodTopologySpread"],
             Feature::PodAffinity => &["InterPodAffinity"],
-            Feature::Resize | Feature::Unschedulable | Feature::NodeName => &[],
+            Feature::Images => &["ImageLocality"],
+            Feature::Resize | Feature::Unschedulable | Feature::NodeName | Feature::HostPorts | Feature::DeclaredFeatures => &[],
         }
     }
 
@@ -99,12 +109,15 @@ impl Feature {
             Feature::NodeAffinity => node_affinity::apply(draft),
             Feature::Spread => spread::apply(draft),
             Feature::PodAffinity => pod_affinity::apply(draft),
+            Feature::HostPorts => host_ports::apply(draft),
+            Feature::Images => images::apply(draft),
+            Feature::DeclaredFeatures => declared_features::apply(draft),
         }
     }
 }
 
-/// How many features meet in one case, at most.
-const TOGETHER: usize = 4;
+/// How many features meet in one case, at most. Fewer, and what happens between them would be missed; more, and the first filter would hide the others.
+const TOGETHER: usize = 5;
 
 /// The case of this seed and number; the same for ever on the same code.
 pub fn generate(features: &[Feature], seed: u64, index: u64) -> Case {

@@ -9,8 +9,14 @@ const FPGA: &str = "example.com/fpga";
 const HUGE_PAGES: &str = "hugepages-2Mi";
 
 pub fn apply(draft: &mut Draft) {
+    let tight = draft.draw.chance(70);
     for node in &mut draft.nodes {
         let allocatable = &mut node["status"]["allocatable"];
+        if tight && draft.draw.chance(60) {
+            allocatable["cpu"] = json!(draft.draw.pick(&["1", "1500m", "2"]));
+            allocatable["memory"] = json!(draft.draw.pick(&["1Gi", "2Gi", "4Gi"]));
+            allocatable["pods"] = json!(draft.draw.pick(&["2", "5", "10"]));
+        }
         for (resource, amounts) in [(GPU, ["1", "2", "8"]), (FPGA, ["0", "1", "2"]), (HUGE_PAGES, ["0", "4Mi", "64Mi"])] {
             if draft.draw.chance(55) {
                 allocatable[resource] = json!(draft.draw.pick(&amounts));
