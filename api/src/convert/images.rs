@@ -1,26 +1,28 @@
 //! Images: what nodes have, and what a pod needs.
 
 use k8s_openapi::api::core::v1;
+use placement::cluster::Image;
+use std::borrow::Cow;
 
 /// Images of init containers, containers and image volumes, as nodes name them: without a tag it is `latest`.
-pub(super) fn of_pod(spec: &v1::PodSpec) -> Vec<String> {
+pub(super) fn of_pod(spec: &v1::PodSpec) -> Vec<Image> {
     let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
     let of_containers = containers.map(|container| container.image.as_deref().unwrap_or_default());
     let volumes = spec.volumes.iter().flatten().filter_map(|volume| volume.image.as_ref());
     let of_volumes = volumes.map(|image| image.reference.as_deref().unwrap_or_default());
-    of_containers.chain(of_volumes).map(tagged).collect()
+    of_containers.chain(of_volumes).map(|name| Image::named(&tagged(name))).collect()
 }
 
 /// Every name of every image on the node, with its size.
-pub(super) fn of_node(status: &v1::NodeStatus) -> Vec<(String, i64)> {
+pub(super) fn of_node(status: &v1::NodeStatus) -> Vec<(Image, i64)> {
     let images = status.images.iter().flatten();
-    images.flat_map(|image| image.names.iter().flatten().map(|name| (name.clone(), image.size_bytes.unwrap_or_default()))).collect()
+    images.flat_map(|image| image.names.iter().flatten().map(|name| (Image::named(name), image.size_bytes.unwrap_or_default()))).collect()
 }
 
 /// A colon after the last slash is a tag's; one before it is a port's.
-fn tagged(name: &str) -> String {
+fn tagged(name: &str) -> Cow<'_, str> {
     let tag = name.rfind(':') > name.rfind('/');
-    if tag { name.to_owned() } else { format!("{name}:latest") }
+    if tag { name.into() } else { format!("{name}:latest").into() }
 }
 
 #[cfg(test)]

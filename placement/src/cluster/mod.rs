@@ -6,6 +6,7 @@ mod default_selector;
 mod event;
 mod held_terms;
 mod host_port;
+mod image;
 mod index;
 mod ix;
 mod label_selector;
@@ -31,6 +32,7 @@ pub use columns::{BASIC, CHUNK, ExtendedColumn, FixedChunk, FixedSlot, LoadChunk
 pub use event::{Changes, ClusterEvent};
 pub use held_terms::{HeldTerm, Stance};
 pub use host_port::{EVERY_ADDRESS, HostPort, Protocol};
+pub use image::Image;
 pub use index::{PodEntry, WorkloadEntry, mix, name_hash};
 pub use ix::NodeIx;
 pub use label_selector::LabelSelector;

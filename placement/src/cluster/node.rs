@@ -1,6 +1,6 @@
 //! A node as the model sees it.
 
-use super::{Labels, Resources};
+use super::{Image, Labels, Resources};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -29,8 +29,8 @@ pub struct Node {
     /// The Ready condition is True.
     pub ready: bool,
     pub allocatable: Resources,
-    /// Names of the images that the node has, with their size in bytes.
-    pub images: Vec<(String, i64)>,
+    /// The images that the node has, with their size in bytes.
+    pub images: Vec<(Image, i64)>,
     /// `status.declaredFeatures`.
     pub declared_features: Vec<String>,
     /// InternalIP addresses; empty when the node has none (agents can't reach it and say so).

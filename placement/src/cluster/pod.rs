@@ -1,6 +1,6 @@
 //! A pod as the model sees it.
 
-use super::{HostPort, Labels, NodeSelectorTerm, PodAffinity, Resources, SpreadConstraint, Toleration};
+use super::{HostPort, Image, Labels, NodeSelectorTerm, PodAffinity, Resources, SpreadConstraint, Toleration};
 use crate::constraint::{DelayBound, DelayError};
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -117,7 +117,7 @@ pub struct Pod {
     /// Ports that containers and sidecars take on the node.
     pub host_ports: Vec<HostPort>,
     /// Images of init containers, containers and volumes, each with its tag; one that is used twice stands here twice.
-    pub images: Vec<String>,
+    pub images: Vec<Image>,
     /// Features that the node must declare.
     pub required_features: Vec<String>,
     /// Delay bounds from labels and annotation; every one must hold.

@@ -6,7 +6,9 @@
 use super::images::Images;
 use super::interned::{Interned, hash_of};
 use super::label_column::LabelColumn;
-use crate::cluster::{CHUNK, FixedSlot, Identity, Labels, NodeIx, NodeSelectorTerm, Operator, Requirement, Snapshot, Taint, Toleration};
+use crate::cluster::{
+    CHUNK, FixedSlot, Identity, Image, Labels, NodeIx, NodeSelectorTerm, Operator, Requirement, Snapshot, Taint, Toleration,
+};
 use crate::filter::{Domains, control_plane, node_affinity, node_unschedulable, taint_toleration};
 use crate::score;
 use fixedbitset::FixedBitSet;
@@ -234,7 +236,7 @@ impl Columns {
     }
 
     /// Scores by the images that nodes have; `None` where no node has any of these.
-    pub fn image_scores(&mut self, snapshot: &Snapshot, images: &[String]) -> Option<usize> {
+    pub fn image_scores(&mut self, snapshot: &Snapshot, images: &[Image]) -> Option<usize> {
         self.images.score(images, snapshot.node_count(), self.len)
     }
 

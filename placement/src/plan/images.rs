@@ -1,6 +1,7 @@
 //! Which nodes have which images, and what that is worth to a pod.
 
 use super::interned::{Interned, hash_of};
+use crate::cluster::Image;
 use crate::score::image_locality::{score, weighed};
 use rustc_hash::FxHashMap;
 
@@ -10,16 +11,16 @@ const KEPT: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct Images {
     /// Per node, the images as they were counted.
-    of_node: Vec<Vec<(String, i64)>>,
+    of_node: Vec<Vec<(Image, i64)>>,
     /// Per image the nodes that have it, with its size there.
-    having: FxHashMap<String, Vec<(u32, i64)>>,
+    having: FxHashMap<Image, Vec<(u32, i64)>>,
     /// Per list of images a score for each node; worth nothing after any node's images or the number of nodes changed.
-    scores: Interned<Vec<String>, Vec<u8>>,
+    scores: Interned<Vec<Image>, Vec<u8>>,
 }
 
 impl Images {
     /// What a node has now; nothing, when it is gone.
-    pub fn set(&mut self, node: usize, images: &[(String, i64)]) {
+    pub fn set(&mut self, node: usize, images: &[(Image, i64)]) {
         // Also for a node without images: the share of the nodes that have an image changes with their number.
         self.scores = Interned::default();
         if self.of_node.len() <= node {
@@ -28,16 +29,16 @@ impl Images {
         if self.of_node[node] == images {
             return;
         }
-        for (name, _) in std::mem::take(&mut self.of_node[node]) {
-            if let Some(nodes) = self.having.get_mut(&name) {
+        for (image, _) in std::mem::take(&mut self.of_node[node]) {
+            if let Some(nodes) = self.having.get_mut(&image) {
                 nodes.retain(|(at, _)| *at != node as u32);
                 if nodes.is_empty() {
-                    self.having.remove(&name);
+                    self.having.remove(&image);
                 }
             }
         }
-        for (name, size) in images {
-            let nodes = self.having.entry(name.clone()).or_default();
+        for (image, size) in images {
+            let nodes = self.having.entry(*image).or_default();
             if nodes.iter().all(|(at, _)| *at != node as u32) {
                 nodes.push((node as u32, *size));
             }
@@ -46,7 +47,7 @@ impl Images {
     }
 
     /// The score of every node for a pod with these images; `None` where no node has any of them.
-    pub fn score(&mut self, images: &[String], node_count: usize, len: usize) -> Option<usize> {
+    pub fn score(&mut self, images: &[Image], node_count: usize, len: usize) -> Option<usize> {
         if self.having.is_empty() || images.iter().all(|image| !self.having.contains_key(image)) {
             return None;
         }
@@ -77,9 +78,9 @@ mod tests {
 
     #[test]
     fn an_image_that_a_node_lost_counts_no_more() {
-        let has = |sizes: &[(&str, i64)]| sizes.iter().map(|(name, mib)| ((*name).to_owned(), mib << 20)).collect::<Vec<_>>();
+        let has = |sizes: &[(&str, i64)]| sizes.iter().map(|(name, mib)| (Image::named(name), mib << 20)).collect::<Vec<_>>();
         let scores = |images: &mut Images| {
-            let at = images.score(&["a:1".to_owned()], 2, 2);
+            let at = images.score(&[Image::named("a:1")], 2, 2);
             at.map(|at| images.of(at).to_vec())
         };
         let mut images = Images::default();
