@@ -43,13 +43,16 @@ fn pod(name: String, workload: usize, shape: Shape) -> Pod {
     pod
 }
 
-fn cluster(pods: usize, shape: Shape) -> Cluster {
+fn cluster(pods: usize, shape: Shape, service: bool) -> Cluster {
     let mut cluster = Cluster::new(Settings { undelayed: Undelayed::Any, ..Settings::default() });
     for i in 0..NODES {
         let name = format!("node-{i:04}");
         let allocatable = Resources { cpu: MilliCpu(64_000), memory: Bytes(256 << 30), pods: 110, ..Resources::default() };
         let labels = labels(&[(HOSTNAME, name.clone()), (ZONE, format!("zone-{}", i % 50))]);
         cluster.apply_node(Node { name, labels, allocatable, ..Node::default() });
+    }
+    if service {
+        cluster.apply_service("bench", "app-0", Some(own(&pod(String::new(), 0, shape))));
     }
     for i in 0..pods {
         // The workload that is measured is as large in both: what grows is the rest.
@@ -61,8 +64,8 @@ fn cluster(pods: usize, shape: Shape) -> Cluster {
 }
 
 /// Microseconds of the first decision, and of each later one with its assume.
-fn measure(pods: usize, shape: Shape) -> (f64, f64) {
-    let mut cluster = cluster(pods, shape);
+fn measure(pods: usize, shape: Shape, service: bool) -> (f64, f64) {
+    let mut cluster = cluster(pods, shape, service);
     let incoming: Vec<Pod> = (0..=DECISIONS).map(|i| pod(format!("new-{i}"), 0, shape)).collect();
     for pod in &incoming {
         cluster.apply_pod(pod.clone());
@@ -107,10 +110,12 @@ fn main() {
     if std::env::args().any(|arg| arg == "--test") {
         return;
     }
-    let shapes: [(&str, Shape); 3] = [("neither", |_| {}), ("spread", spread), ("anti-affinity", anti_affinity)];
-    for (name, shape) in shapes {
+    // Pods of a Service are spread by the defaults: softly over nodes and zones.
+    let shapes: [(&str, Shape, bool); 4] =
+        [("neither", |_| {}, false), ("default-spread", |_| {}, true), ("spread", spread, false), ("anti-affinity", anti_affinity, false)];
+    for (name, shape, service) in shapes {
         let fastest = |pods| {
-            let tries = (0..TRIES).map(|_| measure(pods, shape));
+            let tries = (0..TRIES).map(|_| measure(pods, shape, service));
             tries.fold((f64::INFINITY, f64::INFINITY), |best, this| (best.0.min(this.0), best.1.min(this.1)))
         };
         let (few, many) = (fastest(1_000), fastest(20_000));

@@ -5,7 +5,7 @@
 //! has every topology key. Pods that are being deleted count.
 
 use super::{Domains, pod_topology_spread::retain};
-use crate::cluster::{Pod, PodTerm, Snapshot, Stance};
+use crate::cluster::{HeldTerm, Pod, PodTerm, Snapshot, Stance};
 use crate::plan::Reason;
 use fixedbitset::FixedBitSet;
 
@@ -47,10 +47,9 @@ pub struct PodRules {
 }
 
 impl PodRules {
-    /// `None`: no term says anything. `domains` gives those of a topology key.
-    pub fn new(snapshot: &Snapshot, pod: &Pod, domains: &mut impl FnMut(&str) -> Domains) -> Option<PodRules> {
+    /// `None`: no term says anything. `held`: terms of placed pods that mean the pod. `domains` gives those of a topology key.
+    pub fn new(snapshot: &Snapshot, pod: &Pod, held: &[&HeldTerm], domains: &mut impl FnMut(&str) -> Domains) -> Option<PodRules> {
         let (towards, away) = (&pod.pod_affinity.required, &pod.pod_anti_affinity.required);
-        let held = snapshot.held_terms(pod);
         let mut rules = PodRules { near: Vec::new(), first: false, away: Vec::new(), forbidden: Vec::new() };
         for held in held.iter().filter(|held| held.stance == Stance::Forbids) {
             let marked = of_key(&mut rules.forbidden, &held.term.topology_key, domains);

@@ -59,7 +59,9 @@ impl<'a> Query<'a> {
         let affinity = columns.affinity(snapshot, &pod.node_selector, pod.affinity.required.as_ref());
         let (spread, spread_preference) = spread(columns, snapshot, pod, tolerance, affinity);
         let domains = &mut |key: &str| columns.domains(snapshot, key);
-        let (pod_rules, pod_preference) = (PodRules::new(snapshot, pod, domains), PodPreference::new(snapshot, pod, domains));
+        let held = snapshot.held_terms(pod);
+        let pod_rules = PodRules::new(snapshot, pod, &held, domains);
+        let pod_preference = PodPreference::new(snapshot, pod, &held, domains);
         Query {
             snapshot,
             pod,

@@ -3,7 +3,7 @@
 //! it becomes 0 to 100. Skipped where no term finds a pod.
 
 use super::MAX_SCORE;
-use crate::cluster::{Pod, PodTerm, Snapshot, Stance};
+use crate::cluster::{HeldTerm, Pod, PodTerm, Snapshot, Stance};
 use crate::filter::Domains;
 
 struct Key {
@@ -22,8 +22,8 @@ pub struct PodScale {
 }
 
 impl PodPreference {
-    /// `None`: no term finds a pod on a node that has its topology key.
-    pub fn new(snapshot: &Snapshot, pod: &Pod, domains: &mut impl FnMut(&str) -> Domains) -> Option<PodPreference> {
+    /// `None`: no term finds a pod on a node that has its topology key. `held`: terms of placed pods that mean the pod.
+    pub fn new(snapshot: &Snapshot, pod: &Pod, held: &[&HeldTerm], domains: &mut impl FnMut(&str) -> Domains) -> Option<PodPreference> {
         let settings = snapshot.settings();
         let (towards, away) = (&pod.pod_affinity.preferred, &pod.pod_anti_affinity.preferred);
         let own_terms = !towards.is_empty() || !away.is_empty();
@@ -49,7 +49,7 @@ impl PodPreference {
             let nodes = snapshot.count_pods(&query).flat_map(|counts| counts.iter());
             nodes.for_each(|(node, pods)| add(term, i64::from(weight), node.at(), pods));
         }
-        for held in snapshot.held_terms(pod) {
+        for held in held {
             let weight = match held.stance {
                 Stance::Forbids => continue,
                 Stance::Requires if settings.hard_pod_affinity_weight == 0 => continue,
