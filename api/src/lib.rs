@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod crd;
 pub mod labels;
+pub mod plugin_config;
 pub mod protocol;
 pub mod rbac;
 pub mod refusal;

@@ -1,5 +1,6 @@
 //! The configuration of edge-scheduler: one file, environment and flags, checked whole before anything starts.
 
+use api::plugin_config::{self, PluginConfig};
 use chassis::client::ClientConfig;
 use chassis::config::{Duration, Problems, Validate};
 use chassis::lease::LeaseConfig;
@@ -59,6 +60,8 @@ pub struct PlacementConfig {
     pub band_floor: Duration,
     pub price: Option<Price>,
     pub weights: Weights,
+    /// As in a profile of kube-scheduler's configuration: arguments of NodeAffinity and NodeResourcesFit.
+    pub plugin_config: Vec<PluginConfig>,
     /// How pods without topology spread constraints are spread: `system`, or `list` with maxSkew, topologyKey and whenUnsatisfiable of each.
     pub spread_defaults: SpreadDefaults,
     /// What a placed pod's required affinity towards a pod weighs in the pod's score, 0 to 100.
@@ -153,6 +156,7 @@ impl Default for PlacementConfig {
             band_floor: std::time::Duration::from_micros(u64::from(model.band_floor.0)).into(),
             price: model.price,
             weights: model.weights,
+            plugin_config: Vec::new(),
             spread_defaults: model.spread_defaults,
             hard_pod_affinity_weight: model.hard_pod_affinity_weight,
             ignore_preferred_terms_of_existing_pods: model.ignore_preferred_terms_of_existing_pods,
@@ -194,7 +198,11 @@ impl Default for Topology {
 impl PlacementConfig {
     /// The model's settings.
     pub fn model(&self) -> placement::cluster::Settings {
+        // Checked by `validate`.
+        let plugins = plugin_config::read(&self.plugin_config).unwrap_or_default();
         placement::cluster::Settings {
+            fit: plugins.fit,
+            added_affinity: plugins.added_affinity,
             undelayed: self.undelayed,
             cloud: label_match(&self.cloud),
             control_plane: (!self.control_plane.is_empty()).then(|| label_match(&self.control_plane)),
@@ -250,6 +258,10 @@ impl Validate for Config {
         problems.within("watches", |problems| self.watches.validate(problems));
         problems.within("placement", |problems| {
             positive(problems, "maxAge", self.placement.max_age);
+            if let Err(error) = plugin_config::read(&self.placement.plugin_config) {
+                let names: Vec<&str> = self.placement.plugin_config.iter().map(|config| config.name.as_str()).collect();
+                problems.wrong("pluginConfig", format!("{names:?}"), &chassis::program::chain(&error));
+            }
             if label_match(&self.placement.cloud).key.is_empty() {
                 problems.wrong("cloud", format!("{:?}", self.placement.cloud), "a label, key=value or key");
             }

@@ -2,7 +2,7 @@
 
 use super::Unreadable;
 use k8s_openapi::api::core::v1;
-use placement::cluster::{NodeAffinity, NodeSelectorTerm, Operator, Requirement};
+use placement::cluster::{NodeAffinity, NodeSelectorTerm, Operator, Refusal, Requirement};
 
 const PATH: &str = "spec.affinity.nodeAffinity";
 
@@ -18,6 +18,16 @@ pub(super) fn node_affinity(affinity: Option<&v1::NodeAffinity>, unreadable: &mu
     });
     let preferred = preferred.collect();
     NodeAffinity { required, preferred }
+}
+
+/// Node affinity from a configuration.
+///
+/// # Errors
+/// The first requirement that can't be read.
+pub(crate) fn added_affinity(affinity: Option<&v1::NodeAffinity>) -> Result<NodeAffinity, Refusal> {
+    let mut unreadable = Unreadable::default();
+    let read = node_affinity(affinity, &mut unreadable);
+    unreadable.refusals.into_iter().next().map_or(Ok(read), Err)
 }
 
 fn term(term: &v1::NodeSelectorTerm, path: impl Fn() -> String, unreadable: &mut Unreadable) -> NodeSelectorTerm {

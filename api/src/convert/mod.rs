@@ -14,6 +14,7 @@ mod requests;
 mod spread;
 mod taint;
 
+pub(crate) use affinity::added_affinity;
 pub use controller::{replica_set_selector, replication_controller_selector, stateful_set_selector};
 pub use node::node;
 pub use pod::pod;

@@ -3,7 +3,7 @@
 use crate::units::{Micros, Span};
 use serde::{Deserialize, Serialize};
 
-use super::{LabelSelector, Labels, SpreadConstraint};
+use super::{FitSettings, LabelSelector, Labels, NodeAffinity, SpreadConstraint};
 
 /// Where a pod without delay bounds goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +135,9 @@ pub struct Settings {
     /// Off: bounds and the ranking by RTT are ignored. For negative controls.
     pub delay_filter: bool,
     pub weights: Weights,
+    pub fit: FitSettings,
+    /// Node affinity that every pod has besides its own.
+    pub added_affinity: NodeAffinity,
     pub spread_defaults: SpreadDefaults,
     /// What a placed pod's required affinity towards a pod weighs in the pod's score, 0 to 100; 0: nothing.
     pub hard_pod_affinity_weight: i32,
@@ -154,6 +157,8 @@ impl Default for Settings {
             price: None,
             delay_filter: true,
             weights: Weights::default(),
+            fit: FitSettings::default(),
+            added_affinity: NodeAffinity::default(),
             spread_defaults: SpreadDefaults::default(),
             hard_pod_affinity_weight: 1,
             ignore_preferred_terms_of_existing_pods: false,

@@ -50,7 +50,7 @@ pub fn check(subject: &Subject<'_>, ix: NodeIx) -> Vec<Reason> {
     if let Some(reason) = named::check(pod, node)
         .or_else(|| node_unschedulable::check(pod, node))
         .or_else(|| taint_toleration::check(&pod.tolerations, &node.taints))
-        .or_else(|| node_affinity::check(pod, node))
+        .or_else(|| node_affinity::check(pod, snapshot.settings().added_affinity.required.as_deref(), node))
         .or_else(|| node_ports::check(snapshot, pod, ix))
     {
         return vec![reason];

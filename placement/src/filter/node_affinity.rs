@@ -5,7 +5,11 @@
 use crate::cluster::{Labels, Node, NodeSelectorTerm, Operator, Pod, Requirement};
 use crate::plan::Reason;
 
-pub fn check(pod: &Pod, node: &Node) -> Option<Reason> {
+/// `added`: what the settings require of every pod's node.
+pub fn check(pod: &Pod, added: Option<&[NodeSelectorTerm]>, node: &Node) -> Option<Reason> {
+    if added.is_some_and(|terms| !terms.iter().any(|term| term_matches(term, node))) {
+        return Some(Reason::AddedAffinity);
+    }
     (!matches(&pod.node_selector, pod.affinity.required.as_deref(), node)).then_some(Reason::NodeAffinity)
 }
 

@@ -20,7 +20,8 @@ pub fn check(snapshot: &Snapshot, pod: &Pod, ix: NodeIx) -> Vec<Reason> {
             reasons.push(Reason::Insufficient { resource: BASIC[at].into(), requested, used, allocatable });
         }
     }
-    for (name, &requested) in pod.requests.extended.iter().filter(|(_, requested)| **requested > 0) {
+    let ignored = &snapshot.settings().fit;
+    for (name, &requested) in pod.requests.extended.iter().filter(|(name, requested)| **requested > 0 && !ignored.ignores(name)) {
         let column = snapshot.resource(name).and_then(|resource| chunk.extended(resource));
         let (used, allocatable) = column.map_or((0, 0), |column| (column.requested[slot], column.allocatable[slot]));
         if requested > allocatable - used {
@@ -41,7 +42,8 @@ pub struct Need {
 impl Need {
     pub fn new(snapshot: &Snapshot, requests: &Resources) -> Need {
         let mut need = Need { basic: basic(requests), extended: SmallVec::new(), impossible: false };
-        for (name, &amount) in requests.extended.iter().filter(|(_, amount)| **amount > 0) {
+        let ignored = &snapshot.settings().fit;
+        for (name, &amount) in requests.extended.iter().filter(|(name, amount)| **amount > 0 && !ignored.ignores(name)) {
             match snapshot.resource(name) {
                 Some(resource) => need.extended.push((resource, amount)),
                 None => need.impossible = true,

@@ -1,17 +1,21 @@
 //! From a pod to the nodes that fit it and the best of them, over columns alone.
 
 use super::columns::Columns;
-use crate::cluster::{CHUNK, LoadChunk, NodeIx, Pod, Snapshot, SpreadConstraint, Weights, basic, mix, name_hash};
+use crate::cluster::{
+    BASIC, CHUNK, Labels, LoadChunk, NodeIx, NodeSelectorTerm, Pod, Resources, Snapshot, SpreadConstraint, Weights, basic, mix, name_hash,
+};
 use crate::constraint::{ReplicaRule, ResolvedBound, Statistic};
 use crate::filter::inter_pod_affinity::PodRules;
 use crate::filter::pod_topology_spread::{self, Inclusion, Spread};
 use crate::filter::{AmongPods, Domains, cloud_role, delay_bound, node_declared_features, node_ports, node_resources_fit::Need};
 use crate::score::inter_pod_affinity::{PodPreference, PodScale};
+use crate::score::node_resources_fit::{Line, score_by};
 use crate::score::pod_topology_spread::{SpreadPreference, SpreadScale};
 use crate::score::{self, band, normalize, response_time::response_time_us};
 use crate::units::{Micros, Timestamp};
 use fixedbitset::FixedBitSet;
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// One place that response time is measured from, with its share in the mean.
@@ -32,6 +36,8 @@ pub(super) struct Query<'a> {
     tolerance: usize,
     affinity: Option<usize>,
     preference: Option<usize>,
+    /// Nodes that the settings' affinity matches.
+    added: Option<usize>,
     spread: Option<Spread>,
     spread_preference: Option<SpreadPreference>,
     pod_rules: Option<PodRules>,
@@ -41,6 +47,8 @@ pub(super) struct Query<'a> {
     sites: SmallVec<[Site<'a>; 4]>,
     service: Micros,
     scoring: [i64; 2],
+    /// Of every scored resource: column, weight and what the pod asks for. Empty where the shorter way does.
+    fit: SmallVec<[(FitColumn, i64, i64); 4]>,
     requests: [i64; 3],
 }
 
@@ -54,7 +62,10 @@ impl<'a> Query<'a> {
     ) -> Query<'a> {
         columns.sync(snapshot);
         let (sites, service) = sites(snapshot, pod, bounds);
-        let [cpu, memory, _] = basic(pod.own_scoring.as_deref().unwrap_or(&pod.scoring_requests));
+        let own = pod.own_scoring.as_deref().unwrap_or(&pod.scoring_requests);
+        let [cpu, memory, _] = basic(own);
+        let preferred = preferred(snapshot, pod);
+        let added = snapshot.settings().added_affinity.required.as_ref();
         let tolerance = columns.tolerance(&pod.tolerations);
         let affinity = columns.affinity(snapshot, &pod.node_selector, pod.affinity.required.as_ref());
         let (spread, spread_preference) = spread(columns, snapshot, pod, tolerance, affinity);
@@ -73,11 +84,13 @@ impl<'a> Query<'a> {
             spread_preference,
             pod_rules,
             pod_preference,
-            preference: columns.preference(snapshot, &pod.affinity.preferred),
+            preference: columns.preference(snapshot, &preferred),
+            added: added.and_then(|terms| columns.affinity(snapshot, &Labels::new(), Some(terms))),
             images: columns.image_scores(snapshot, &pod.images),
             sites,
             service,
             scoring: [cpu, memory],
+            fit: fit_columns(snapshot, own),
             requests: basic(&pod.requests),
         }
     }
@@ -92,6 +105,41 @@ impl<'a> Query<'a> {
 
     fn load(&self, node: usize) -> (&LoadChunk, usize) {
         (&self.snapshot.load()[node / CHUNK], node % CHUNK)
+    }
+}
+
+/// Where the figures of a scored resource stand.
+#[derive(Clone, Copy)]
+enum FitColumn {
+    /// CPU and memory, with the defaults for containers without a request.
+    Scoring(usize),
+    Basic(usize),
+    Extended(u16),
+}
+
+/// Extended resources that the pod does not ask for, and those that no node ever had, are not scored.
+fn fit_columns(snapshot: &Snapshot, own: &Resources) -> SmallVec<[(FitColumn, i64, i64); 4]> {
+    let fit = &snapshot.settings().fit;
+    if fit.scores_by_default() {
+        return SmallVec::new();
+    }
+    let amounts = basic(own);
+    let column = |(name, weight): &(String, i64)| {
+        let (column, asked) = match BASIC.iter().position(|basic| basic == name) {
+            Some(at @ 0..2) => (FitColumn::Scoring(at), amounts[at]),
+            Some(at) => (FitColumn::Basic(at), amounts[at]),
+            None => (FitColumn::Extended(snapshot.resource(name)?), own.extended.get(name).copied().filter(|asked| *asked > 0)?),
+        };
+        Some((column, *weight, asked))
+    };
+    fit.resources.iter().filter_map(column).collect()
+}
+
+/// The pod's preferred terms, after those that the settings add.
+fn preferred<'a>(snapshot: &Snapshot, pod: &'a Pod) -> Cow<'a, [(i32, NodeSelectorTerm)]> {
+    match snapshot.settings().added_affinity.preferred.as_slice() {
+        [] => Cow::Borrowed(&pod.affinity.preferred),
+        added => Cow::Owned([added, &pod.affinity.preferred].concat()),
     }
 }
 
@@ -161,6 +209,9 @@ impl Scratch {
         self.mask.clone_from(columns.tolerance_mask(query.tolerance));
         if let Some(affinity) = query.affinity {
             self.mask.intersect_with(columns.affinity_mask(affinity));
+        }
+        if let Some(added) = query.added {
+            self.mask.intersect_with(columns.affinity_mask(added));
         }
         if cloud_role::applies(snapshot, query.pod) {
             self.mask.intersect_with(&columns.cloud);
@@ -315,6 +366,7 @@ pub(super) struct Scorer<'a, 'q> {
     spread: Option<(&'a SpreadPreference, SpreadScale)>,
     pods: Option<(&'a PodPreference, PodScale)>,
     balanced: bool,
+    default_fit: bool,
 }
 
 impl<'a, 'q> Scorer<'a, 'q> {
@@ -331,6 +383,7 @@ impl<'a, 'q> Scorer<'a, 'q> {
             spread: query.spread_preference.as_ref().map(|preference| (preference, preference.scale(feasible))),
             pods: query.pod_preference.as_ref().map(|preference| (preference, preference.scale(feasible))),
             balanced: query.requests[0] > 0 || query.requests[1] > 0,
+            default_fit: query.snapshot.settings().fit.scores_by_default(),
         }
     }
 
@@ -344,7 +397,10 @@ impl<'a, 'q> Scorer<'a, 'q> {
         let taints = normalize(intolerable, self.max_intolerable, true);
         let preference = |at: usize| i64::from(self.columns.preference_raw(at)[node]);
         let affinity = |raw: i64| normalize(raw, self.max_preference, false);
-        let fit = score::node_resources_fit::score(allocatable, with_pod(&chunk.scoring, &self.query.scoring));
+        let fit = match self.default_fit {
+            true => score::node_resources_fit::score(allocatable, with_pod(&chunk.scoring, &self.query.scoring)),
+            false => self.fit(chunk, slot),
+        };
         let requested = || [chunk.requested[0][slot], chunk.requested[1][slot]];
         let [cpu, memory, _] = self.query.requests;
         let balanced = || score::node_resources_balanced_allocation::score(allocatable, requested(), [cpu, memory]);
@@ -368,6 +424,19 @@ impl<'a, 'q> Scorer<'a, 'q> {
             self.balanced.then(balanced).map(|score| (score, score, i64::from(node_resources_balanced_allocation))),
             self.query.images.map(|at| self.columns.image_score(at, node)).map(|score| (score, score, i64::from(image_locality))),
         ]
+    }
+
+    /// NodeResourcesFit by whatever the settings say.
+    fn fit(&self, chunk: &LoadChunk, slot: usize) -> i64 {
+        let line = |&(column, weight, asked): &(FitColumn, i64, i64)| {
+            let (capacity, used) = match column {
+                FitColumn::Scoring(at) => (chunk.allocatable[at][slot], chunk.scoring[at][slot]),
+                FitColumn::Basic(at) => (chunk.allocatable[at][slot], chunk.requested[at][slot]),
+                FitColumn::Extended(resource) => chunk.extended(resource).map(|of| (of.allocatable[slot], of.requested[slot]))?,
+            };
+            (capacity > 0).then_some(Line { weight, requested: used + asked, capacity })
+        };
+        score_by(&self.query.snapshot.settings().fit.strategy, self.query.fit.iter().filter_map(line))
     }
 
     #[inline]

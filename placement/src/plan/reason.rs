@@ -27,6 +27,8 @@ pub enum Reason {
         value: String,
     },
     NodeAffinity,
+    /// The node affinity that the settings add does not match.
+    AddedAffinity,
     /// The pod names nodes, and this is none of them.
     NotNamed {
         by: NamedBy,
@@ -101,7 +103,7 @@ impl Reason {
             Reason::NoNode | Reason::NotNamed { .. } => return None,
             Reason::NodeUnschedulable => "NodeUnschedulable",
             Reason::UntoleratedTaint { .. } => "TaintToleration",
-            Reason::NodeAffinity => "NodeAffinity",
+            Reason::NodeAffinity | Reason::AddedAffinity => "NodeAffinity",
             Reason::NodePorts => "NodePorts",
             Reason::NodeDeclaredFeatures => "NodeDeclaredFeatures",
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
@@ -162,6 +164,7 @@ impl fmt::Display for Reason {
             Reason::NodeUnschedulable => f.write_str("node(s) were unschedulable"),
             Reason::UntoleratedTaint { .. } => f.write_str("node(s) had untolerated taint(s)"),
             Reason::NodeAffinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
+            Reason::AddedAffinity => f.write_str("node(s) didn't match scheduler-enforced node affinity"),
             Reason::NodePorts => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Reason::NodeDeclaredFeatures => f.write_str("node(s) didn't match Pod's required features"),
             Reason::NotNamed { by } => write!(f, "node(s) didn't satisfy plugin(s) {by}"),

@@ -153,7 +153,7 @@ impl WakeOn {
         match reason {
             Reason::NoNode | Reason::NotNamed { .. } => {}
             Reason::NodeUnschedulable | Reason::UntoleratedTaint { .. } => self.taints = true,
-            Reason::NodeAffinity => self.labels = true,
+            Reason::NodeAffinity | Reason::AddedAffinity => self.labels = true,
             Reason::NodePorts => self.room = true,
             Reason::NodeDeclaredFeatures => self.features = true,
             // And through `pods`, which knows the terms.

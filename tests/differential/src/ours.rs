@@ -2,6 +2,7 @@
 
 use crate::case::{Answer, Case, SUCCESS, Score, Verdict};
 use anyhow::{Context, Result, bail};
+use api::plugin_config::{self, PluginSettings};
 use placement::cluster::{Cluster, Controller, ControllerKind, LabelSelector, Labels, Pod, Settings, Undelayed};
 use placement::plan::{Choice, Decision, Hold, Outcome, Planner, Reason, VerdictCode, Warmth};
 use placement::units::Timestamp;
@@ -16,15 +17,14 @@ pub fn answer(case: &Case) -> Answer {
 }
 
 /// What kube-scheduler has no counterpart of is off.
-fn settings() -> Settings {
-    Settings { undelayed: Undelayed::Any, control_plane: None, ..Settings::default() }
+fn settings(profile: Option<&Value>) -> Result<Settings> {
+    let configs = profile.map(|profile| Vec::deserialize(&profile["pluginConfig"])).transpose()?.unwrap_or_default();
+    let PluginSettings { fit, added_affinity } = plugin_config::read(&configs)?;
+    Ok(Settings { undelayed: Undelayed::Any, control_plane: None, fit, added_affinity, ..Settings::default() })
 }
 
 fn judge(case: &Case) -> Result<Answer> {
-    if case.profile.is_some() {
-        bail!("profiles are not read on our side yet");
-    }
-    let mut cluster = Cluster::new(settings());
+    let mut cluster = Cluster::new(settings(case.profile.as_ref())?);
     for object in &case.objects {
         load(&mut cluster, object).with_context(|| format!("{} {}", object["kind"], object["metadata"]["name"]))?;
     }

@@ -14,6 +14,7 @@ mod images;
 mod node_affinity;
 mod node_name;
 mod pod_affinity;
+mod profile;
 mod resize;
 mod resources;
 mod spread;
@@ -42,6 +43,8 @@ pub enum Feature {
     HostPorts,
     Images,
     DeclaredFeatures,
+    /// Arguments of NodeAffinity and NodeResourcesFit.
+    Profile,
 }
 
 /// What the suite generates and holds to 0 disagreements.
@@ -57,11 +60,12 @@ pub const COVERED: &[Feature] = &[
     Feature::HostPorts,
     Feature::Images,
     Feature::DeclaredFeatures,
+    Feature::Profile,
 ];
 
 /// What kube-scheduler looks at and the suite does not generate yet, with the reason.
 pub const OPEN: &[(&str, &str)] = &[
-    ("profiles", "addedAffinity, other strategies and ignored resources have no settings"),
+    ("profiles", "arguments of NodeAffinity and NodeResourcesFit alone; weights, and plugins switched off, are not generated"),
     ("volumes", "VolumeRestrictions, NodeVolumeLimits, VolumeBinding and VolumeZone: volumes that bind a pod to nodes are refused"),
     ("DynamicResources", "resource claims are refused"),
     ("DefaultPreemption", "nothing is displaced, and nominated pods do not count"),
@@ -83,6 +87,7 @@ impl Feature {
             Feature::HostPorts => &["NodePorts"],
             Feature::Images => &[],
             Feature::DeclaredFeatures => &["NodeDeclaredFeatures"],
+            Feature::Profile => &[],
         }
     }
 
@@ -95,7 +100,12 @@ impl Feature {
             Feature::Spread => &["PodTopologySpread"],
             Feature::PodAffinity => &["InterPodAffinity"],
             Feature::Images => &["ImageLocality"],
-            Feature::Resize | Feature::Unschedulable | Feature::NodeName | Feature::HostPorts | Feature::DeclaredFeatures => &[],
+            Feature::Resize
+            | Feature::Unschedulable
+            | Feature::NodeName
+            | Feature::HostPorts
+            | Feature::DeclaredFeatures
+            | Feature::Profile => &[],
         }
     }
 
@@ -112,6 +122,7 @@ impl Feature {
             Feature::HostPorts => host_ports::apply(draft),
             Feature::Images => images::apply(draft),
             Feature::DeclaredFeatures => declared_features::apply(draft),
+            Feature::Profile => profile::apply(draft),
         }
     }
 }
