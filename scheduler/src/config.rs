@@ -5,7 +5,7 @@ use chassis::client::ClientConfig;
 use chassis::config::{Duration, Problems, Validate};
 use chassis::lease::LeaseConfig;
 use chassis::watches::WatchConfig;
-use placement::cluster::{LabelMatch, Price, SpreadDefaults, Undelayed, Weights};
+use placement::cluster::{LabelMatch, PreemptionSettings, Price, SpreadDefaults, Undelayed, Weights};
 use placement::units::{Micros, Span};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -62,6 +62,8 @@ pub struct PlacementConfig {
     pub weights: Weights,
     /// As in a profile of kube-scheduler's configuration: arguments of NodeAffinity and NodeResourcesFit.
     pub plugin_config: Vec<PluginConfig>,
+    /// How many nodes preemption tries.
+    pub preemption: PreemptionSettings,
     /// How pods without topology spread constraints are spread: `system`, or `list` with maxSkew, topologyKey and whenUnsatisfiable of each.
     pub spread_defaults: SpreadDefaults,
     /// What a placed pod's required affinity towards a pod weighs in the pod's score, 0 to 100.
@@ -157,6 +159,7 @@ impl Default for PlacementConfig {
             price: model.price,
             weights: model.weights,
             plugin_config: Vec::new(),
+            preemption: model.preemption,
             spread_defaults: model.spread_defaults,
             hard_pod_affinity_weight: model.hard_pod_affinity_weight,
             ignore_preferred_terms_of_existing_pods: model.ignore_preferred_terms_of_existing_pods,
@@ -212,6 +215,7 @@ impl PlacementConfig {
             price: self.price.clone(),
             delay_filter: self.delay_filter,
             weights: self.weights,
+            preemption: self.preemption,
             spread_defaults: self.spread_defaults.clone(),
             hard_pod_affinity_weight: self.hard_pod_affinity_weight,
             ignore_preferred_terms_of_existing_pods: self.ignore_preferred_terms_of_existing_pods,

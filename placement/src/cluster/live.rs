@@ -37,6 +37,8 @@ impl Cluster {
             held: Default::default(),
             owner_selectors: Default::default(),
             namespaces: Arc::default(),
+            budgets: Arc::default(),
+            nominations: Arc::default(),
             demand: Arc::default(),
             rtt,
         };

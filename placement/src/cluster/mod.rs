@@ -3,6 +3,7 @@
 mod census;
 mod columns;
 mod default_selector;
+mod disruption;
 mod event;
 mod fit_settings;
 mod held_terms;
@@ -30,6 +31,7 @@ mod toleration;
 
 pub use census::{Namespaces, PodQuery};
 pub use columns::{BASIC, CHUNK, ExtendedColumn, FixedChunk, FixedSlot, LoadChunk, PortUse, basic};
+pub use disruption::DisruptionBudget;
 pub use event::{Changes, ClusterEvent};
 pub use fit_settings::{FitSettings, FitStrategy};
 pub use held_terms::{HeldTerm, Stance};
@@ -45,10 +47,10 @@ pub use pod::{Controller, ControllerKind, NodeAffinity, Pod, PodKey, PodPhase, R
 pub use pod_affinity::{PodAffinity, PodTerm};
 pub use resources::Resources;
 pub use selector::{NodeSelectorTerm, Operator, Requirement};
-pub use settings::{LabelMatch, Price, Settings, SpreadDefault, SpreadDefaults, Undelayed, Weights, WhenUnsatisfiable};
+pub use settings::{LabelMatch, PreemptionSettings, Price, Settings, SpreadDefault, SpreadDefaults, Undelayed, Weights, WhenUnsatisfiable};
 pub use snapshot::{Identity, PodView, Snapshot};
 pub use spread::SpreadConstraint;
-pub use standing::AssumeError;
+pub use standing::{AssumeError, WhatIf};
 pub use toleration::{Toleration, TolerationOperator};
 
 use std::collections::BTreeMap;

@@ -93,7 +93,14 @@ pub struct Pod {
     pub created: Timestamp,
     /// Node the pod is bound to (`spec.nodeName` of a pod that is bound or static).
     pub node_name: Option<String>,
+    /// Where the pod waits for room that it has been promised.
     pub nominated_node: Option<String>,
+    /// `preemptionPolicy: Never`: nobody is evicted for the pod.
+    pub never_preempts: bool,
+    /// `status.startTime`; `None` until the kubelet has taken it.
+    pub started: Option<Timestamp>,
+    /// It is being deleted since a scheduler preempted it.
+    pub preempted: bool,
     pub phase: PodPhase,
     /// `metadata.deletionTimestamp` is set.
     pub terminating: bool,

@@ -138,6 +138,7 @@ pub struct Settings {
     pub fit: FitSettings,
     /// Node affinity that every pod has besides its own.
     pub added_affinity: NodeAffinity,
+    pub preemption: PreemptionSettings,
     pub spread_defaults: SpreadDefaults,
     /// What a placed pod's required affinity towards a pod weighs in the pod's score, 0 to 100; 0: nothing.
     pub hard_pod_affinity_weight: i32,
@@ -145,9 +146,32 @@ pub struct Settings {
     pub ignore_preferred_terms_of_existing_pods: bool,
 }
 
+/// How many nodes preemption tries before it takes the best so far, once one breaks no budget: the greater of a share of those it may help on and a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PreemptionSettings {
+    pub min_candidate_nodes_percentage: u8,
+    pub min_candidate_nodes_absolute: u32,
+}
+
+impl Default for PreemptionSettings {
+    fn default() -> Self {
+        PreemptionSettings { min_candidate_nodes_percentage: 10, min_candidate_nodes_absolute: 100 }
+    }
+}
+
+impl PreemptionSettings {
+    /// Of so many nodes.
+    pub fn candidates(&self, nodes: usize) -> usize {
+        let share = nodes * usize::from(self.min_candidate_nodes_percentage) / 100;
+        share.max(self.min_candidate_nodes_absolute as usize).min(nodes)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            preemption: PreemptionSettings::default(),
             undelayed: Undelayed::default(),
             cloud: LabelMatch { key: "kubernetes.io/role".into(), value: Some("cloud".into()) },
             control_plane: Some(LabelMatch { key: "node-role.kubernetes.io/control-plane".into(), value: None }),

@@ -3,11 +3,13 @@
 use super::census::Census;
 use super::columns::{CHUNK, FixedChunk, FixedSlot, LoadChunk};
 use super::default_selector::OwnerSelectors;
+use super::disruption::Nominations;
 use super::held_terms::HeldTerms;
 use super::index::{Names, PodEntry, WorkloadEntry, Workloads, name_hash, pod_hash};
 use super::sharded::Sharded;
 use super::{
-    Controller, HeldTerm, LabelSelector, Labels, Node, NodeCounts, NodeIx, Pod, PodKey, PodQuery, Settings, Workload, WorkloadKind,
+    Controller, DisruptionBudget, HeldTerm, LabelSelector, Labels, Node, NodeCounts, NodeIx, Pod, PodKey, PodQuery, Settings, Workload,
+    WorkloadKind,
 };
 use crate::score::demand::Demand;
 use crate::topology::RttStore;
@@ -48,6 +50,9 @@ pub struct Snapshot {
     pub(super) held: HeldTerms,
     pub(super) owner_selectors: OwnerSelectors,
     pub(super) namespaces: Arc<BTreeMap<String, Arc<Labels>>>,
+    /// By namespace and name.
+    pub(super) budgets: Arc<BTreeMap<(String, String), DisruptionBudget>>,
+    pub(super) nominations: Nominations,
     pub(super) demand: Arc<BTreeMap<String, BTreeMap<Workload, Demand>>>,
     pub(super) rtt: RttStore,
 }

@@ -14,6 +14,7 @@
 //! * `forget` after the confirmation changes nothing.
 
 use super::columns::{CHUNK, Take};
+use super::disruption::nominate;
 use super::index::{PodEntry, pod_hash};
 use super::live::Cluster;
 use super::sharded::Keyed;
@@ -201,7 +202,12 @@ impl Cluster {
     /// Adds a pod to (`sign` 1) or takes it from (-1) all that is counted by node.
     fn account(&mut self, entry: &PodEntry, sign: i64) {
         let pod = &entry.pod;
-        let Some(ix) = entry.node else { return };
+        let Some(ix) = entry.node else {
+            if pod.nominated_node.is_some() && pod.phase != PodPhase::Ended {
+                nominate(&mut Arc::make_mut(&mut self.state).nominations, pod, sign);
+            }
+            return;
+        };
         let extended = if pod.requests.extended.is_empty() { SmallVec::new() } else { self.extended(&pod.requests) };
         let state = Arc::make_mut(&mut self.state);
         let take = Take { requests: &pod.requests, scoring: &pod.scoring_requests, extended: &extended, ports: &pod.host_ports };
@@ -226,13 +232,29 @@ impl Snapshot {
 
     /// The same state with pending pods placed. Of the same identity, likewise.
     pub fn with(&self, placements: &[(&PodKey, NodeIx)]) -> Snapshot {
-        let mut cluster = Cluster { state: Arc::new(self.clone()), free: Vec::new() };
-        for &(key, ix) in placements {
-            if let Some(have) = cluster.entry(key) {
-                cluster.move_pod(have, Some(ix), true);
-            }
+        let mut what_if = self.what_if();
+        placements.iter().for_each(|&(key, ix)| what_if.put(key, Some(ix)));
+        Arc::unwrap_or_clone(what_if.0.state)
+    }
+}
+
+/// A state that pods leave and come to, step by step. Of the same identity as the one it began with: names, labels and taints stay as they are.
+pub struct WhatIf(Cluster);
+
+impl WhatIf {
+    pub(super) fn new(snapshot: &Snapshot) -> WhatIf {
+        WhatIf(Cluster { state: Arc::new(snapshot.clone()), free: Vec::new() })
+    }
+
+    pub fn view(&self) -> &Snapshot {
+        self.0.view()
+    }
+
+    /// The pod has this node, or none. Nothing happens to a pod that is not known.
+    pub fn put(&mut self, key: &PodKey, node: Option<NodeIx>) {
+        if let Some(have) = self.0.entry(key) {
+            self.0.move_pod(have, node, node.is_some());
         }
-        Arc::unwrap_or_clone(cluster.state)
     }
 }
 
@@ -241,6 +263,7 @@ fn takes_the_same(before: &PodEntry, after: &PodEntry) -> bool {
     let (old, new) = (&before.pod, &after.pod);
     before.node == after.node
         && (old.terminating, &old.labels) == (new.terminating, &new.labels)
+        && (before.node.is_some() || (old.phase, &old.nominated_node) == (new.phase, &new.nominated_node))
         && (&old.requests, &old.scoring_requests) == (&new.requests, &new.scoring_requests)
         && (&old.pod_affinity, &old.pod_anti_affinity) == (&new.pod_affinity, &new.pod_anti_affinity)
 }

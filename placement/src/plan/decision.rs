@@ -88,7 +88,7 @@ impl Decision {
 }
 
 /// `0/N nodes are available: c1 reason1, c2 reason2.`, sorted as strings, as kube-scheduler's FitError prints it.
-fn histogram(nodes: usize, reasons: impl Iterator<Item = String>) -> String {
+pub(super) fn histogram(nodes: usize, reasons: impl Iterator<Item = String>) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for reason in reasons {
         *counts.entry(reason).or_default() += 1;

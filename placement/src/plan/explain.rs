@@ -55,10 +55,12 @@ impl Planner {
     pub(super) fn explain(&mut self, snapshot: &Snapshot, pod: &Pod, bounds: &Resolved<'_>, now: Timestamp) -> Decision {
         let query = Query::new(&mut self.columns, snapshot, pod, bounds.as_deref(), now);
         let best = self.best(&query);
+        let taken = self.beside_nominated(snapshot, pod, bounds.as_deref(), now);
         let scorer = Scorer::new(&self.columns, &query, &self.scratch.candidates);
         let limit = self.scratch.limit(&query);
         let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now, among_pods: query.among_pods() };
         let verdict = |ix: NodeIx| match self.scratch.candidates.binary_search(&ix.0) {
+            Err(_) if taken.contains_key(&ix) => Verdict::Rejected(taken[&ix].clone()),
             Err(_) => {
                 let reasons = filter::check(&subject, ix);
                 debug_assert!(!reasons.is_empty(), "columns reject {} for a reason that no check knows", snapshot.name(ix));

@@ -39,11 +39,23 @@ impl Planner {
         }
     }
 
+    /// The node that the pod was promised, if it still fits there, else the best.
     pub(super) fn best(&mut self, query: &Query<'_>) -> Option<NodeIx> {
         self.scratch.filter(&self.columns, query);
+        self.honour_nominations(query);
         self.scratch.rank(&self.columns, query);
+        let promised = query.pod.nominated_node.as_deref().and_then(|name| query.snapshot.node_index(name));
+        if let Some(promised) = promised.filter(|ix| self.scratch.candidates.binary_search(&ix.0).is_ok()) {
+            return Some(promised);
+        }
         let at = self.scratch.best(&self.columns, query)?;
         Some(NodeIx(self.scratch.candidates[at]))
+    }
+
+    /// Leaves nodes to the pods that were promised them.
+    fn honour_nominations(&mut self, query: &Query<'_>) {
+        let taken = self.beside_nominated(query.snapshot, query.pod, query.bounds, query.now);
+        self.scratch.candidates.retain(|node| !taken.contains_key(&NodeIx(*node)));
     }
 
     /// The decision for a pod with a verdict for every node. A pod that already stands on a node is judged as if it did not.

@@ -284,3 +284,114 @@ fn another_scheduler_is_advised_by_bounds_alone() {
     assert!(matches!(unknown, Err(Hold::UnknownReference { .. })), "{unknown:?}");
     assert!(advise(&bounded, Warmth::Warming { heard: 0, expected: 4 }).is_err());
 }
+
+/// Two nodes of 4 CPU; on `a` pods of priority 1 and 5, on `b` one of priority 2, each of 2 CPU, and on `b` another of 2.
+fn full() -> Cluster {
+    let mut cluster = Cluster::new(Settings { undelayed: Undelayed::Any, ..Settings::default() });
+    for name in ["a", "b"] {
+        cluster.apply_node(node(name, 4000, &[]));
+    }
+    for (name, on, priority, started) in [("a1", "a", 1, 10), ("a5", "a", 5, 10), ("b2", "b", 2, 20), ("b2-younger", "b", 2, 30)] {
+        cluster.apply_pod(Pod {
+            priority,
+            started: Some(Timestamp(started)),
+            node_name: Some(on.into()),
+            labels: [("app".to_owned(), name.to_owned())].into(),
+            ..pod(name, 2000, &[])
+        });
+    }
+    cluster
+}
+
+/// What preemption answers for a pod of this priority and CPU: node, victims and budgets broken, or the message.
+fn preempt(cluster: &mut Cluster, pod: Pod) -> Result<(String, Vec<String>, usize), String> {
+    cluster.apply_pod(pod.clone());
+    let (snapshot, mut planner) = (cluster.snapshot(), Planner::new());
+    let decision = planner.place(&snapshot, &pod, NOW, Warmth::Warm);
+    assert_eq!(decision.outcome, Outcome::Unschedulable);
+    match planner.preempt(&snapshot, &pod, &decision, NOW) {
+        Preemption::Evict(Eviction { node, victims, violations, .. }) => {
+            Ok((node, victims.iter().map(|victim| victim.key.name.clone()).collect(), violations))
+        }
+        no @ Preemption::No { .. } => Err(no.message()),
+    }
+}
+
+fn urgent(priority: i32, cpu: i64) -> Pod {
+    Pod { priority, ..pod("urgent", cpu, &[]) }
+}
+
+#[test]
+fn the_node_whose_victims_matter_least_gives_room() {
+    let check = |priority, cpu, node: &str, victims: &[&str]| {
+        let found = preempt(&mut full(), urgent(priority, cpu)).expect("someone can go");
+        assert_eq!((found.0.as_str(), found.1), (node, victims.iter().map(|v| (*v).to_owned()).collect()), "priority {priority}");
+    };
+    check(10, 1000, "a", &["a1"]);
+    check(10, 4000, "b", &["b2", "b2-younger"]);
+    check(3, 4000, "b", &["b2", "b2-younger"]);
+    check(2, 1000, "a", &["a1"]);
+    let mut cluster = full();
+    cluster.delete_pod(&PodKey::new("default", "a1"));
+    cluster.apply_pod(Pod { priority: 9, node_name: Some("a".into()), ..pod("a9", 2000, &[]) });
+    assert_eq!(preempt(&mut cluster, urgent(10, 1000)).unwrap().1, ["b2-younger"], "of equals the younger");
+}
+
+#[test]
+fn who_evicts_nobody_is_told_why() {
+    let check =
+        |priority, cpu, message: &str| assert_eq!(preempt(&mut full(), urgent(priority, cpu)), Err(format!("preemption: {message}")));
+    check(1, 1000, "0/2 nodes are available: 2 No preemption victims found for incoming pod.");
+    check(10, 5000, "0/2 nodes are available: 2 Preemption is not helpful for scheduling.");
+    check(2, 4000, "0/2 nodes are available: 1 Insufficient cpu, 1 No preemption victims found for incoming pod.");
+    let never = Pod { never_preempts: true, ..urgent(10, 1000) };
+    assert_eq!(preempt(&mut full(), never), Err("preemption: not eligible due to preemptionPolicy=Never.".into()));
+    let mut cluster = full();
+    cluster.apply_pod(Pod {
+        priority: 1,
+        preempted: true,
+        terminating: true,
+        node_name: Some("a".into()),
+        ..Pod::clone(cluster.view().pod_named("default", "a1").unwrap().pod)
+    });
+    let waiting = Pod { nominated_node: Some("a".into()), ..urgent(10, 1000) };
+    assert_eq!(preempt(&mut cluster, waiting), Err("preemption: not eligible due to a terminating pod on the nominated node.".into()));
+}
+
+#[test]
+fn budgets_of_disruption_are_broken_last() {
+    let mut cluster = full();
+    let protected: Labels = [("app".to_owned(), "a1".to_owned())].into();
+    let selector = LabelSelector::of_labels(&protected);
+    let budget = DisruptionBudget { namespace: "default".into(), name: "keep".into(), selector, ..DisruptionBudget::default() };
+    cluster.apply_budget(budget.clone());
+    assert_eq!(preempt(&mut cluster, urgent(10, 1000)), Ok(("b".into(), vec!["b2-younger".into()], 0)));
+    cluster.apply_budget(DisruptionBudget { allowed: 1, ..budget.clone() });
+    assert_eq!(preempt(&mut cluster, urgent(10, 1000)), Ok(("a".into(), vec!["a1".into()], 0)));
+    cluster.apply_budget(budget);
+    assert_eq!(preempt(&mut cluster, urgent(2, 1000)), Ok(("a".into(), vec!["a1".into()], 1)), "there is no other way");
+}
+
+#[test]
+fn nobody_is_evicted_where_a_delay_bound_does_not_hold_nor_for_a_bound_to_the_victim() {
+    let mut cluster = full();
+    rtt(&mut cluster, "a", "b", 30_000);
+    let near_b = Pod { priority: 10, ..pod("urgent", 1000, &[("b", "10")]) };
+    assert_eq!(preempt(&mut cluster, near_b).unwrap().0, "b");
+    let beside = Pod { priority: 10, ..pod("urgent", 1000, &[("a1", "10")]) };
+    assert_eq!(preempt(&mut cluster, beside), Ok(("a".into(), vec!["a5".into()], 0)), "though a1 counts for less");
+}
+
+#[test]
+fn promised_room_is_kept_from_pods_of_no_higher_priority() {
+    let mut cluster = Cluster::new(Settings { undelayed: Undelayed::Any, ..Settings::default() });
+    cluster.apply_node(node("a", 4000, &[]));
+    let promised = Pod { priority: 5, nominated_node: Some("a".into()), ..pod("promised", 3000, &[]) };
+    cluster.apply_pod(promised.clone());
+    let with_priority = |name: &str, priority| Pod { priority, ..pod(name, 2000, &[]) };
+    let decision = place(&mut cluster, with_priority("equal", 5));
+    assert_eq!(decision.message(), "0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(place(&mut cluster, with_priority("higher", 6)).placed(), Some("a"));
+    cluster.apply_node(node("b", 64_000, &[]));
+    assert_eq!(place(&mut cluster, promised).placed(), Some("a"), "its own room, though b is emptier");
+}

@@ -1,0 +1,138 @@
+//! What preemption reads besides pods: budgets of disruption, and the nodes that pods wait for.
+
+use super::live::Cluster;
+use super::snapshot::Snapshot;
+use super::standing::WhatIf;
+use super::{LabelSelector, NodeIx, Pod, PodKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A `policy/v1` PodDisruptionBudget, as far as preemption reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DisruptionBudget {
+    pub namespace: String,
+    pub name: String,
+    /// Without requirements it protects nothing, as in kube-scheduler.
+    pub selector: LabelSelector,
+    /// `status.disruptionsAllowed`.
+    pub allowed: i32,
+    /// Names of pods whose eviction the API server has granted and counted already.
+    pub disrupted: BTreeSet<String>,
+}
+
+impl DisruptionBudget {
+    /// Whether evicting the pod takes from the budget.
+    pub fn protects(&self, pod: &Pod) -> bool {
+        self.namespace == pod.key.namespace
+            && !pod.labels.is_empty()
+            && !self.selector.is_empty()
+            && self.selector.matches(&pod.labels)
+            && !self.disrupted.contains(&pod.key.name)
+    }
+}
+
+/// Pods without a node that are nominated to one, by the node's name.
+pub(super) type Nominations = Arc<BTreeMap<String, BTreeSet<PodKey>>>;
+
+impl Cluster {
+    /// A budget appeared or changed.
+    pub fn apply_budget(&mut self, budget: DisruptionBudget) {
+        let key = (budget.namespace.clone(), budget.name.clone());
+        if self.state.budgets.get(&key) != Some(&budget) {
+            Arc::make_mut(&mut self.change().budgets).insert(key, budget);
+        }
+    }
+
+    pub fn delete_budget(&mut self, namespace: &str, name: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        if self.state.budgets.contains_key(&key) {
+            Arc::make_mut(&mut self.change().budgets).remove(&key);
+        }
+    }
+
+    /// A pod without a node waits for room on this one (`None`: on none any more), before the API server has heard of it.
+    pub fn nominate(&mut self, key: &PodKey, uid: &str, node: Option<&str>) {
+        let Some(view) = self.state.pod(key).filter(|view| view.pod.uid == uid && view.node.is_none()) else { return };
+        if view.pod.nominated_node.as_deref() != node {
+            let pod = Pod { nominated_node: node.map(str::to_owned), ..Pod::clone(view.pod) };
+            // It is no news to anyone who waits: the room was nobody else's before.
+            let _ = self.apply_pod(pod);
+        }
+    }
+}
+
+impl Snapshot {
+    pub fn budgets(&self) -> impl Iterator<Item = &DisruptionBudget> {
+        self.budgets.values()
+    }
+
+    /// Nodes that pods are nominated to, with those pods.
+    pub fn nominations(&self) -> impl Iterator<Item = (NodeIx, impl Iterator<Item = &Arc<Pod>>)> {
+        let pods = |keys: &'_ BTreeSet<PodKey>| keys.iter().filter_map(|key| self.pod(key).map(|view| view.pod)).collect::<Vec<_>>();
+        self.nominations.iter().filter_map(move |(node, keys)| Some((self.node_index(node)?, pods(keys).into_iter())))
+    }
+
+    pub fn what_if(&self) -> WhatIf {
+        WhatIf::new(self)
+    }
+}
+
+/// Enters (`sign` 1) or strikes out (-1) a pod that has no node.
+pub(super) fn nominate(nominations: &mut Nominations, pod: &Pod, sign: i64) {
+    let Some(node) = pod.nominated_node.as_ref() else { return };
+    let nominations = Arc::make_mut(nominations);
+    if sign > 0 {
+        nominations.entry(node.clone()).or_default().insert(pod.key.clone());
+    } else if let Some(pods) = nominations.get_mut(node) {
+        pods.remove(&pod.key);
+        if pods.is_empty() {
+            nominations.remove(node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Node, PodPhase, Settings};
+
+    #[test]
+    fn a_pod_is_nominated_until_it_has_a_node_or_is_gone() {
+        let mut cluster = Cluster::new(Settings::default());
+        cluster.apply_node(Node { name: "n".into(), ..Node::default() });
+        let pod = |node: Option<&str>| Pod {
+            key: PodKey::new("d", "p"),
+            uid: "u".into(),
+            nominated_node: Some("n".into()),
+            node_name: node.map(Into::into),
+            ..Pod::default()
+        };
+        let nominated = |cluster: &Cluster| cluster.view().nominations().flat_map(|(_, pods)| pods.map(|pod| pod.key.name.clone())).count();
+        cluster.apply_pod(pod(None));
+        assert_eq!(nominated(&cluster), 1);
+        cluster.assume_at(&PodKey::new("d", "p"), "u", cluster.view().node_index("n").unwrap()).unwrap();
+        assert_eq!(nominated(&cluster), 0, "it holds the room itself");
+        cluster.forget(&PodKey::new("d", "p"));
+        assert_eq!(nominated(&cluster), 1);
+        cluster.nominate(&PodKey::new("d", "p"), "u", None);
+        assert_eq!(nominated(&cluster), 0);
+        cluster.nominate(&PodKey::new("d", "p"), "u", Some("n"));
+        cluster.apply_pod(Pod { phase: PodPhase::Ended, ..pod(None) });
+        assert_eq!(nominated(&cluster), 0);
+        cluster.apply_pod(pod(None));
+        cluster.delete_pod(&PodKey::new("d", "p"));
+        assert_eq!(nominated(&cluster), 0);
+    }
+
+    #[test]
+    fn a_budget_protects_what_it_selects_and_has_not_counted() {
+        let labels = [("app".to_owned(), "a".to_owned())].into();
+        let budget = DisruptionBudget { namespace: "d".into(), selector: LabelSelector::of_labels(&labels), ..DisruptionBudget::default() };
+        let pod = Pod { key: PodKey::new("d", "p"), labels, ..Pod::default() };
+        assert!(budget.protects(&pod));
+        assert!(!budget.protects(&Pod { labels: Default::default(), ..pod.clone() }));
+        assert!(!budget.protects(&Pod { key: PodKey::new("e", "p"), ..pod.clone() }));
+        assert!(!DisruptionBudget { selector: LabelSelector::default(), ..budget.clone() }.protects(&pod));
+        assert!(!DisruptionBudget { disrupted: ["p".to_owned()].into(), ..budget }.protects(&pod));
+    }
+}

@@ -1,0 +1,48 @@
+//! Pods that others were evicted for, and that wait for the room: it is theirs against pods of no higher priority. As in kube-scheduler a node must take
+//! a pod both beside those nominated to it and without them, since they may yet go elsewhere.
+
+use super::rank::Query;
+use super::{Planner, Reason};
+use crate::cluster::{NodeIx, Pod, Snapshot};
+use crate::constraint::ResolvedBound;
+use crate::filter::{self, Subject};
+use crate::units::Timestamp;
+use std::collections::BTreeMap;
+
+impl Planner {
+    /// Why nodes can't take the pod beside those nominated to them; only nodes that can't.
+    pub(super) fn beside_nominated(
+        &mut self,
+        snapshot: &Snapshot,
+        pod: &Pod,
+        bounds: Option<&[ResolvedBound<'_>]>,
+        now: Timestamp,
+    ) -> BTreeMap<NodeIx, Vec<Reason>> {
+        let mut rejected = BTreeMap::new();
+        for (ix, nominated) in snapshot.nominations() {
+            let mut what_if = None;
+            for other in nominated.filter(|other| other.priority >= pod.priority && other.key != pod.key) {
+                what_if.get_or_insert_with(|| snapshot.what_if()).put(&other.key, Some(ix));
+            }
+            let Some(what_if) = what_if else { continue };
+            let reasons = self.reasons(what_if.view(), pod, bounds, ix, now);
+            if !reasons.is_empty() {
+                rejected.insert(ix, reasons);
+            }
+        }
+        rejected
+    }
+
+    /// Why one node can't take the pod in this state; empty where it can.
+    pub(super) fn reasons(
+        &mut self,
+        snapshot: &Snapshot,
+        pod: &Pod,
+        bounds: Option<&[ResolvedBound<'_>]>,
+        ix: NodeIx,
+        now: Timestamp,
+    ) -> Vec<Reason> {
+        let query = Query::new(&mut self.columns, snapshot, pod, bounds, now);
+        filter::check(&Subject { snapshot, pod, bounds, now, among_pods: query.among_pods() }, ix)
+    }
+}

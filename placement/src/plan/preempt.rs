@@ -1,0 +1,216 @@
+//! Preemption: which pods of lower priority would have to go so that a pod that fits nowhere fits on one node. By kube-scheduler's rules
+//! (1.37, plugin DefaultPreemption): on each node as few as possible and the least important, budgets of disruption broken only where there is no other
+//! way; then the node whose victims matter least. Delay bounds hold: a node out of bounds is never a candidate.
+
+use super::decision::histogram;
+use super::planner::resolve;
+use super::{Decision, Outcome, Planner, Reason, Verdict, VerdictCode, Warmth};
+use crate::cluster::{NodeIx, Pod, PodKey, Snapshot, WhatIf, name_hash};
+use crate::constraint::{ResolvedBound, pods_behind};
+use crate::units::Timestamp;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How a pod that fits nowhere may come to its room.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Preemption {
+    Evict(Eviction),
+    /// Not now; `message` says why. `nominated`: the room that the pod was promised is still on its way.
+    No {
+        message: String,
+        nominated: bool,
+    },
+}
+
+/// Who has to go for a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Eviction {
+    pub node: String,
+    /// The most important first. Some may be terminating already.
+    pub victims: Vec<Arc<Pod>>,
+    /// Victims that a budget of disruption protects.
+    pub violations: usize,
+    /// Pods of lower priority that were promised room on the node, and lose it.
+    pub outranked: Vec<Arc<Pod>>,
+}
+
+impl Preemption {
+    /// As kube-scheduler's PostFilter says it.
+    pub fn message(&self) -> String {
+        match self {
+            Preemption::Evict(Eviction { node, victims, .. }) => {
+                format!("preemption: found a potential placement for pod on node {node}, preempting {} victims", victims.len())
+            }
+            Preemption::No { message, .. } => format!("preemption: {message}"),
+        }
+    }
+}
+
+/// The pod that wants room.
+struct Claim<'a> {
+    snapshot: &'a Snapshot,
+    pod: &'a Pod,
+    bounds: Option<&'a [ResolvedBound<'a>]>,
+    now: Timestamp,
+}
+
+/// One node with its victims.
+struct Candidate {
+    ix: NodeIx,
+    victims: Vec<Arc<Pod>>,
+    violations: usize,
+}
+
+const HELPLESS: &str = "Preemption is not helpful for scheduling";
+const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
+
+impl Planner {
+    /// `decision`: the pod fits no node, with every node's verdict, made on this snapshot.
+    pub fn preempt(&mut self, snapshot: &Snapshot, pod: &Pod, decision: &Decision, now: Timestamp) -> Preemption {
+        if pod.never_preempts {
+            return Preemption::No { message: "not eligible due to preemptionPolicy=Never.".into(), nominated: true };
+        }
+        let helped = helped_nodes(snapshot, decision);
+        if waits_for_its_room(snapshot, pod, decision) {
+            return Preemption::No { message: "not eligible due to a terminating pod on the nominated node.".into(), nominated: true };
+        }
+        let bounds = resolve(snapshot, pod, Warmth::Warm, &[]).unwrap_or_default();
+        let claim = Claim { snapshot, pod, bounds: bounds.as_deref(), now };
+        let mut lesser = lesser_pods(snapshot, pod, &helped);
+        let (mut candidates, mut statuses) = (Vec::new(), Vec::new());
+        let enough = snapshot.settings().preemption.candidates(helped.len());
+        // Another start for another pod, so that not always the same nodes pay; the same for the same pod.
+        let start = if helped.is_empty() { 0 } else { name_hash(&pod.uid) as usize % helped.len() };
+        for ix in helped[start..].iter().chain(&helped[..start]).copied() {
+            match self.victims(&claim, ix, lesser.remove(&ix).unwrap_or_default()) {
+                Ok(candidate) => candidates.push(candidate),
+                Err(reasons) => statuses.extend(reasons),
+            }
+            if candidates.len() >= enough && candidates.iter().any(|candidate| candidate.violations == 0) {
+                break;
+            }
+        }
+        match candidates.into_iter().min_by_key(|candidate| weight(snapshot, candidate)) {
+            Some(Candidate { ix, victims, violations }) => {
+                let outranked = outranked(snapshot, pod, ix);
+                Preemption::Evict(Eviction { node: snapshot.name(ix).to_owned(), victims, violations, outranked })
+            }
+            None => {
+                let others = snapshot.node_count() - helped.len();
+                statuses.extend(std::iter::repeat_n(HELPLESS.to_owned(), others));
+                Preemption::No { message: histogram(snapshot.node_count(), statuses.into_iter()), nominated: false }
+            }
+        }
+    }
+
+    /// The fewest and least important of `lesser` that have to leave the node, or why their leaving would not help.
+    fn victims(&mut self, claim: &Claim<'_>, ix: NodeIx, mut lesser: Vec<Arc<Pod>>) -> Result<Candidate, Vec<String>> {
+        if lesser.is_empty() {
+            return Err(vec![NO_VICTIMS.to_owned()]);
+        }
+        let mut what_if = claim.snapshot.what_if();
+        lesser.iter().for_each(|victim| what_if.put(&victim.key, None));
+        let reasons = self.reasons_in(&what_if, claim, ix);
+        if !reasons.is_empty() {
+            return Err(reasons.iter().map(ToString::to_string).collect());
+        }
+        lesser.sort_by_key(|victim| importance(victim));
+        let (protected, free) = by_budget(claim.snapshot, lesser);
+        let mut victims = Vec::new();
+        let mut violations = 0;
+        let both = !protected.is_empty() && !free.is_empty();
+        for (victim, violates) in protected.into_iter().map(|victim| (victim, 1)).chain(free.into_iter().map(|victim| (victim, 0))) {
+            what_if.put(&victim.key, Some(ix));
+            if !self.reasons_in(&what_if, claim, ix).is_empty() {
+                what_if.put(&victim.key, None);
+                violations += violates;
+                victims.push(victim);
+            }
+        }
+        if both {
+            victims.sort_by_key(|victim| importance(victim));
+        }
+        // All were spared: it fits now, and the next attempt will find that.
+        if victims.is_empty() { Err(vec![HELPLESS.to_owned()]) } else { Ok(Candidate { ix, victims, violations }) }
+    }
+
+    /// Why the node can't take the pod, alone or beside those nominated to it.
+    fn reasons_in(&mut self, what_if: &WhatIf, claim: &Claim<'_>, ix: NodeIx) -> Vec<Reason> {
+        let Claim { pod, bounds, now, .. } = *claim;
+        let beside = self.beside_nominated(what_if.view(), pod, bounds, now).remove(&ix);
+        beside.unwrap_or_else(|| self.reasons(what_if.view(), pod, bounds, ix, now))
+    }
+}
+
+/// Nodes that were rejected for nothing but what pods take from them, by name.
+fn helped_nodes(snapshot: &Snapshot, decision: &Decision) -> Vec<NodeIx> {
+    let helps = |verdict: &Verdict| match verdict {
+        Verdict::Rejected(reasons) => reasons.iter().all(|reason| reason.code() == VerdictCode::Unschedulable),
+        Verdict::Feasible { .. } => false,
+    };
+    let nodes = decision.nodes.iter().filter(|judged| decision.outcome == Outcome::Unschedulable && helps(&judged.verdict));
+    nodes.filter_map(|judged| snapshot.node_index(&judged.node)).collect()
+}
+
+/// Whether others were evicted for the pod and still terminate on its node. A node that eviction can't help on any more is given up.
+fn waits_for_its_room(snapshot: &Snapshot, pod: &Pod, decision: &Decision) -> bool {
+    let Some(nominated) = pod.nominated_node.as_deref() else { return false };
+    let given_up = decision.nodes.iter().find(|judged| judged.node == nominated).is_some_and(|judged| match &judged.verdict {
+        Verdict::Rejected(reasons) => reasons.iter().any(|reason| reason.code() == VerdictCode::Unresolvable),
+        Verdict::Feasible { .. } => false,
+    });
+    let Some(ix) = snapshot.node_index(nominated).filter(|_| !given_up) else { return false };
+    snapshot.pods().any(|view| view.node == Some(ix) && view.pod.preempted && view.pod.priority < pod.priority)
+}
+
+/// Pods of lower priority on these nodes; those that the pod refers to are never evicted for it.
+fn lesser_pods(snapshot: &Snapshot, pod: &Pod, nodes: &[NodeIx]) -> BTreeMap<NodeIx, Vec<Arc<Pod>>> {
+    let mut lesser: BTreeMap<NodeIx, Vec<Arc<Pod>>> = nodes.iter().map(|ix| (*ix, Vec::new())).collect();
+    let referred = pod.delays.iter().flat_map(|bound| pods_behind(&bound.from, &pod.key.namespace, snapshot));
+    let referred: BTreeSet<&PodKey> = referred.map(|(key, _)| key).collect();
+    for view in snapshot.pods().filter(|view| view.pod.priority < pod.priority && !referred.contains(&view.pod.key)) {
+        if let Some(pods) = view.node.and_then(|ix| lesser.get_mut(&ix)) {
+            pods.push(Arc::clone(view.pod));
+        }
+    }
+    lesser
+}
+
+/// Pods of lower priority that are nominated to the node.
+fn outranked(snapshot: &Snapshot, pod: &Pod, ix: NodeIx) -> Vec<Arc<Pod>> {
+    let there = snapshot.nominations().filter(|(node, _)| *node == ix).flat_map(|(_, pods)| pods);
+    there.filter(|other| other.priority < pod.priority && other.key != pod.key).cloned().collect()
+}
+
+/// Sorts the more important first: higher priority, then longer running. Of equals, the lower name.
+fn importance(pod: &Pod) -> (Reverse<i32>, Timestamp, String) {
+    (Reverse(pod.priority), started(pod), pod.key.to_string())
+}
+
+/// One that has not started has run for the shortest time.
+fn started(pod: &Pod) -> Timestamp {
+    pod.started.unwrap_or(Timestamp(u64::MAX))
+}
+
+/// Those whose eviction a budget does not allow, and the others, each in the order given. A budget allows as many as it says.
+fn by_budget(snapshot: &Snapshot, pods: Vec<Arc<Pod>>) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
+    let mut budgets: Vec<_> = snapshot.budgets().map(|budget| (budget, budget.allowed)).collect();
+    pods.into_iter().partition(|pod| {
+        budgets.iter_mut().filter(|(budget, _)| budget.protects(pod)).any(|(_, allowed)| {
+            *allowed -= 1;
+            *allowed < 0
+        })
+    })
+}
+
+/// What evicting costs, compared in this order: budgets broken, the highest priority of a victim, the sum of priorities, the number of victims, and how
+/// long the most important ones have run. Of equals, the node of the lower name.
+fn weight(snapshot: &Snapshot, candidate: &Candidate) -> (usize, i32, i64, usize, Reverse<Timestamp>, String) {
+    let highest = candidate.victims.iter().map(|victim| victim.priority).max().unwrap_or(i32::MIN);
+    // Never negative, so that fewer victims of negative priority do not lose against more of them.
+    let sum = candidate.victims.iter().map(|victim| i64::from(victim.priority) + i64::from(i32::MAX) + 1).sum();
+    let longest = candidate.victims.iter().filter(|victim| victim.priority == highest).map(|victim| started(victim)).min();
+    let longest = Reverse(longest.unwrap_or(Timestamp(0)));
+    (candidate.violations, highest, sum, candidate.victims.len(), longest, snapshot.name(candidate.ix).to_owned())
+}
