@@ -56,6 +56,9 @@ const PROGRAMS: [Program; 3] = [
             rule(&[""], &["pods/binding"], &["create"]),
             rule(&[""], &["pods/status"], &["patch"]),
             rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            // Preemption: pods of lower priority leave, as few as possible against their budgets.
+            rule(&[""], &["pods"], &["delete"]),
+            rule(&["policy"], &["poddisruptionbudgets"], READ),
             // Which pods serve requests, so that they are ranked by the response time of their demand. And pods are spread by the selectors of
             // their Services and controllers.
             rule(&[""], &["services", "replicationcontrollers"], READ),

@@ -1,6 +1,7 @@
 //! The scheduling cycle: one pod (or a group) at a time, from the queue to a decision on a snapshot; bindings go on in the background.
 
 use crate::bind::Binder;
+use crate::evict::Evictor;
 use crate::explain::event_note;
 use crate::metrics::{Attempt, Metrics};
 use crate::queue::Popped;
@@ -11,7 +12,7 @@ use chassis::lease::Leadership;
 use chassis::shutdown::Shutdown;
 use chassis::watches::Watches;
 use placement::cluster::{Pod, PodKey, Snapshot};
-use placement::plan::{Decision, Hold, Outcome, Planner, Warmth};
+use placement::plan::{Decision, Eviction, Hold, Outcome, Planner, Preemption, Warmth};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ pub struct Cycle {
     pub planner: Planner,
     pub board: Arc<Board>,
     pub binder: Arc<Binder>,
+    pub evictor: Arc<Evictor>,
     pub teller: Arc<Teller>,
     pub metrics: Metrics,
     pub leadership: Leadership,
@@ -65,7 +67,7 @@ impl Cycle {
             return true;
         }
         let warmth = warmth(&self.shared, &self.board);
-        let decision = match snapshot.node_count() {
+        let mut decision = match snapshot.node_count() {
             ..=TABLE_NODES => self.planner.place(&snapshot, &popped.pod, now(), warmth),
             _ => self.planner.decide(&snapshot, &popped.pod, now(), warmth),
         };
@@ -76,7 +78,12 @@ impl Cycle {
         if group.len() > 1 {
             self.attempt_group(popped, &group, &snapshot, warmth, started);
         } else {
+            let eviction = self.preempt(&snapshot, &popped.pod, &mut decision);
+            let pod = popped.pod.clone();
             self.conclude(popped, decision, started);
+            if let Some(eviction) = eviction {
+                self.evictor.start(pod, eviction);
+            }
         }
         true
     }
@@ -106,6 +113,30 @@ impl Cycle {
         let decisions = self.planner.place_group(snapshot, &pods, now(), warmth).decisions;
         for (member, decision) in members.into_iter().zip(decisions) {
             self.conclude(member, decision, started);
+        }
+    }
+
+    /// Looks for pods to evict where no node fits, and promises the pod its room. Not while others are being evicted for it.
+    fn preempt(&mut self, snapshot: &Snapshot, pod: &Pod, decision: &mut Decision) -> Option<Eviction> {
+        if decision.outcome != Outcome::Unschedulable || self.shared.lock().preempting.contains(&pod.uid) {
+            return None;
+        }
+        let preemption = self.planner.preempt(snapshot, pod, decision, now());
+        decision.preemption = Some(preemption.message());
+        let nominate = |node: Option<&str>| self.shared.lock().cluster.nominate(&pod.key, &pod.uid, node);
+        match preemption {
+            Preemption::Evict(eviction) => {
+                self.metrics.preempted(Some(eviction.victims.len()));
+                nominate(Some(&eviction.node));
+                Some(eviction)
+            }
+            Preemption::No { nominated, .. } => {
+                self.metrics.preempted(None);
+                if !nominated {
+                    nominate(None);
+                }
+                None
+            }
         }
     }
 

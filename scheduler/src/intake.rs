@@ -6,6 +6,7 @@ use crate::topology::demand::DemandBoard;
 use chassis::watches::Change;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Resource;
 use kube::api::ObjectMeta;
 use placement::cluster::{Controller, ControllerKind, LabelSelector, Labels, PodKey};
@@ -43,7 +44,7 @@ fn apply_pod(shared: &Shared, pod: &v1::Pod, scheduler_name: &str) {
     let model = Arc::new(api::convert::pod(pod));
     let ours = model.scheduler_name == scheduler_name;
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let told = conditions.into_iter().find(|condition| condition.type_ == "PodScheduled").map(|found| Told::of(&model.uid, found));
+    let told = conditions.into_iter().find(|condition| condition.type_ == "PodScheduled").map(|found| Told::of(&model, found));
     shared.change(|state| state.apply_pod(model, told, ours, now()));
 }
 
@@ -143,6 +144,26 @@ pub async fn controllers<K: Resource>(
                     set(namespace, &controller.name, None);
                 }
                 objects.iter().for_each(apply);
+            }
+        }
+    }
+}
+
+/// Feeds budgets of disruption until the watch ends: preemption breaks them last.
+pub async fn budgets(mut changes: impl Stream<Item = Change<PodDisruptionBudget>> + Unpin, shared: Arc<Shared>) {
+    let apply = |budget: &PodDisruptionBudget| shared.lock().cluster.apply_budget(api::convert::disruption_budget(budget));
+    let delete = |namespace: &str, name: &str| shared.lock().cluster.delete_budget(namespace, name);
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Apply(budget) => apply(&budget),
+            Change::Delete(budget) => delete(namespace(&budget.metadata), name(&budget.metadata)),
+            Change::Reset(budgets) => {
+                let listed: HashSet<(&str, &str)> = budgets.iter().map(|b| (namespace(&b.metadata), name(&b.metadata))).collect();
+                let known = shared.lock().cluster.snapshot();
+                for gone in known.budgets().filter(|budget| !listed.contains(&(budget.namespace.as_str(), budget.name.as_str()))) {
+                    delete(&gone.namespace, &gone.name);
+                }
+                budgets.iter().for_each(apply);
             }
         }
     }

@@ -7,6 +7,7 @@
 //!                                      cycle ──► bind ──► POST pods/binding
 //!                                        └──────► tell ──► events, condition PodScheduled
 //!                              bounds (pods that run) ──┘
+//!                                      evict ──► DELETE pods of lower priority, for one that fits nowhere
 //!
 //!  kube-scheduler ──HTTP──► extender ──► state, topology board (reads alone)
 //! ```
@@ -15,6 +16,7 @@ pub mod bind;
 pub mod bounds;
 pub mod config;
 pub mod cycle;
+pub mod evict;
 pub mod explain;
 pub mod extender;
 mod http_body;

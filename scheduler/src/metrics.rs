@@ -45,6 +45,8 @@ pub struct Metrics {
     attempt_seconds: Histograms<2>,
     sli_seconds: Histograms<1>,
     attempts_of_pod: Histogram,
+    preemption_attempts: Counter,
+    victims: Histogram,
     bounds_violated: Gauge,
 }
 
@@ -57,6 +59,8 @@ impl Metrics {
             attempt_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 15))),
             sli_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 20))),
             attempts_of_pod: Histogram::new(exponential_buckets(1.0, 2.0, 5)),
+            preemption_attempts: Counter::default(),
+            victims: Histogram::new(exponential_buckets(1.0, 2.0, 7)),
             bounds_violated: Gauge::default(),
         }
     }
@@ -76,6 +80,12 @@ impl Metrics {
         self.attempts_of_pod.observe(f64::from(attempt));
         let attempts = if attempt < 15 { attempt.to_string() } else { "15+".to_owned() };
         self.sli_seconds.get_or_create(&[("attempts", attempts)]).observe(waited.0 as f64 / 1000.0);
+    }
+
+    /// It was looked for pods to evict, and this many were chosen.
+    pub fn preempted(&self, victims: Option<usize>) {
+        self.preemption_attempts.inc();
+        victims.iter().for_each(|victims| self.victims.observe(*victims as f64));
     }
 
     /// Pods that run outside their delay bounds.
@@ -98,6 +108,9 @@ impl Metrics {
             let help = "Time from a pod's coming to the queue to its binding, in seconds";
             registry.register("scheduler_pod_scheduling_sli_duration_seconds", help, metrics.sli_seconds);
             registry.register("scheduler_pod_scheduling_attempts", "Attempts until a pod was bound", metrics.attempts_of_pod);
+            let help = "Times that it was looked for pods to evict for one that fits nowhere";
+            registry.register("scheduler_preemption_attempts", help, metrics.preemption_attempts);
+            registry.register("scheduler_preemption_victims", "Pods chosen to be evicted for one that fits nowhere", metrics.victims);
             let help = "Pods that run outside a delay bound, as the leader tells in events; 0 on other replicas";
             registry.register("edge_delay_bound_violated_pods", help, metrics.bounds_violated);
             registry.register_collector(Box::new(state));

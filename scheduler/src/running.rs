@@ -4,6 +4,7 @@ use crate::bind::{Binder, Clients, Patience};
 use crate::bounds;
 use crate::config::{self, Config, span};
 use crate::cycle::Cycle;
+use crate::evict::Evictor;
 use crate::extender;
 use crate::intake;
 use crate::metrics::Metrics;
@@ -283,6 +284,14 @@ async fn parts(
         metrics: metrics.clone(),
         shutdown: leading.clone(),
     });
+    let evictor = Arc::new(Evictor {
+        client: telling.clone(),
+        scheduler_name: config.scheduler_name.clone(),
+        leadership: leadership.clone(),
+        shared: shared.clone(),
+        teller: teller.clone(),
+        shutdown: leading.clone(),
+    });
     // Where bounds are ignored on purpose, nobody wants to hear of them.
     if config.placement.delay_filter {
         let (name, watching) = (config.scheduler_name.clone(), leading.clone());
@@ -296,7 +305,7 @@ async fn parts(
         interval: *config.topology.object_interval,
     };
     leading.spawn(writer.run(leading.clone()));
-    let cycle = Cycle { shared, planner: Planner::new(), board, binder, teller, metrics, leadership, watches };
+    let cycle = Cycle { shared, planner: Planner::new(), board, binder, evictor, teller, metrics, leadership, watches };
     leading.spawn(cycle.run(leading.clone()));
     Ok(Some(last))
 }
@@ -361,6 +370,8 @@ fn watch(
     shutdown.spawn(intake::nodes(nodes, shared.clone(), board.clone()));
     let services = watches.watch(Api::all(client.clone()), all.clone(), "services", shutdown);
     shutdown.spawn(intake::services(services, shared.clone(), demand.clone()));
+    let budgets = watches.watch(Api::all(client.clone()), all.clone(), "poddisruptionbudgets", shutdown);
+    shutdown.spawn(intake::budgets(budgets, shared.clone()));
     let namespaces = watches.watch(Api::all(client.clone()), all.clone(), "namespaces", shutdown);
     shutdown.spawn(intake::namespaces(namespaces, shared.clone()));
     let replica_sets = watches.watch(Api::all(client.clone()), all.clone(), "replicasets", shutdown);

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::PodCondition;
 use placement::cluster::{Changes, Cluster, ClusterEvent, Pod, PodKey};
 use placement::plan::{Topic, Topics, WakeOn};
 use placement::units::Timestamp;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -47,19 +47,21 @@ impl Wake<ClusterEvent> for WakeOn {
     }
 }
 
-/// The condition `PodScheduled` as the API server has it, or as we last asked it to be.
+/// The condition `PodScheduled` and the nominated node as the API server has them, or as we last asked them to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     pub uid: String,
+    pub nominated: Option<String>,
     pub status: String,
     pub reason: String,
     pub message: String,
 }
 
 impl Told {
-    pub fn of(uid: &str, condition: &PodCondition) -> Told {
+    pub fn of(pod: &Pod, condition: &PodCondition) -> Told {
         Told {
-            uid: uid.to_owned(),
+            uid: pod.uid.clone(),
+            nominated: pod.nominated_node.clone(),
             status: condition.status.clone(),
             reason: condition.reason.clone().unwrap_or_default(),
             message: condition.message.clone().unwrap_or_default(),
@@ -73,6 +75,8 @@ pub struct State {
     /// Of pods in the queue.
     pub told: HashMap<PodKey, Told>,
     pub decisions: Decisions,
+    /// UIDs of pods for which others are being evicted.
+    pub preempting: HashSet<String>,
     /// Pods that refer to RTTs may be judged.
     pub warm: bool,
 }
@@ -121,8 +125,14 @@ pub struct Shared {
 
 impl Shared {
     pub fn new(model: placement::cluster::Settings, queue: Settings, warm: bool) -> Shared {
-        let state =
-            State { cluster: Cluster::new(model), queue: Queue::new(queue), told: HashMap::new(), decisions: Decisions::default(), warm };
+        let state = State {
+            cluster: Cluster::new(model),
+            queue: Queue::new(queue),
+            told: HashMap::new(),
+            decisions: Decisions::default(),
+            preempting: HashSet::new(),
+            warm,
+        };
         Shared { state: Mutex::new(state), wake: Notify::new() }
     }
 

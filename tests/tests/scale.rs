@@ -203,7 +203,8 @@ async fn as_kubectl_shows_it(plane: &ControlPlane) {
         assert!(begun.elapsed() < RUNNING_WITHIN, "{} of {PODS} pods have the event Scheduled", told.len());
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let why = "0/1000 nodes are available: 1 RTT from node-1 above 0 ms, 999 node(s) didn't match Pod's node affinity/selector.";
+    let why = "0/1000 nodes are available: 1 RTT from node-1 above 0 ms, 999 node(s) didn't match Pod's node affinity/selector. \
+               preemption: 0/1000 nodes are available: 1000 Preemption is not helpful for scheduling.";
     let described = plane.kubectl_as_admin(["describe", "pod", "impossible"]).await.unwrap();
     assert!(described.contains("FailedScheduling") && described.contains("0/1000 nodes are available"), "{described}");
     let message = r#"jsonpath={.status.conditions[?(@.type=="PodScheduled")].message}"#;

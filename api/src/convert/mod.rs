@@ -3,6 +3,7 @@
 mod affinity;
 mod controller;
 mod delay;
+mod disruption;
 mod features;
 mod images;
 mod label_selector;
@@ -16,6 +17,7 @@ mod taint;
 
 pub(crate) use affinity::added_affinity;
 pub use controller::{replica_set_selector, replication_controller_selector, stateful_set_selector};
+pub use disruption::disruption_budget;
 pub use node::node;
 pub use pod::pod;
 

@@ -11,6 +11,7 @@ use super::{Unreadable, features, images, requests::Requests};
 use crate::labels::POD_TEMPLATE_HASH_LABEL;
 use crate::refusal::refusals;
 use k8s_openapi::api::core::v1;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use placement::cluster::{Controller, ControllerKind, Pod, PodKey, PodPhase, Workload, WorkloadKind};
 use placement::units::Timestamp;
@@ -34,6 +35,7 @@ pub fn pod(pod: &v1::Pod) -> Pod {
     let tolerations = spec.tolerations.iter().flatten().enumerate();
     let tolerations = tolerations.filter_map(|(i, t)| toleration(i, t, &mut unreadable)).collect();
     let host_ports = host_ports(spec, &mut unreadable);
+    let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
     let node_name = spec.node_name.clone().filter(|name| !name.is_empty());
     let refusals = match &node_name {
         Some(_) => Vec::new(),
@@ -45,9 +47,17 @@ pub fn pod(pod: &v1::Pod) -> Pod {
         labels,
         scheduler_name: spec.scheduler_name.clone().unwrap_or_default(),
         priority: spec.priority.unwrap_or_default(),
-        created: metadata.creation_timestamp.as_ref().map(|time| Timestamp(time.0.as_millisecond().max(0) as u64)).unwrap_or_default(),
+        created: metadata.creation_timestamp.as_ref().map(timestamp).unwrap_or_default(),
         node_name,
         nominated_node: status.and_then(|status| status.nominated_node_name.clone()).filter(|name| !name.is_empty()),
+        never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
+        started: status.and_then(|status| status.start_time.as_ref()).map(timestamp),
+        preempted: metadata.deletion_timestamp.is_some()
+            && conditions.any(|condition| {
+                condition.type_ == "DisruptionTarget"
+                    && condition.status == "True"
+                    && condition.reason.as_deref() == Some("PreemptionByScheduler")
+            }),
         phase: match status.and_then(|status| status.phase.as_deref()) {
             Some("Succeeded" | "Failed") => PodPhase::Ended,
             // A kubelet that lost touch leaves its pods Unknown, and they may still run.
@@ -74,6 +84,10 @@ pub fn pod(pod: &v1::Pod) -> Pod {
         delay_errors,
         refusals,
     }
+}
+
+fn timestamp(time: &Time) -> Timestamp {
+    Timestamp(time.0.as_millisecond().max(0) as u64)
 }
 
 /// The pod's controller. A ReplicaSet that a Deployment made is named `<deployment>-<hash>`, and its pods carry the hash as a label: so the
@@ -190,6 +204,24 @@ mod tests {
         check("Unknown", true);
         check("Succeeded", false);
         check("Failed", false);
+    }
+
+    #[test]
+    fn what_preemption_reads_is_known() {
+        let check = |object: Value, never_preempts: bool, preempted: bool, started: Option<u64>| {
+            let pod = of(object);
+            assert_eq!((pod.never_preempts, pod.preempted, pod.started), (never_preempts, preempted, started.map(Timestamp)));
+        };
+        check(json!({"spec": {"containers": [], "preemptionPolicy": "PreemptLowerPriority"}}), false, false, None);
+        check(json!({"spec": {"containers": [], "preemptionPolicy": "Never"}}), true, false, None);
+        let target = |reason: &str| {
+            json!({"startTime": "2026-01-02T03:04:05Z", "conditions": [
+            {"type": "DisruptionTarget", "status": "True", "reason": reason}]})
+        };
+        let deleted = json!({"name": "p", "deletionTimestamp": "2026-01-02T03:05:00Z"});
+        check(json!({"metadata": deleted, "status": target("PreemptionByScheduler")}), false, true, Some(1_767_323_045_000));
+        check(json!({"metadata": deleted, "status": target("EvictionByEvictionAPI")}), false, false, Some(1_767_323_045_000));
+        check(json!({"status": target("PreemptionByScheduler")}), false, false, Some(1_767_323_045_000));
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub const HONOURED: &[&str] = &[
     "nodeName",
     "nodeSelector",
     "overhead",
-    // Orders the queue. There is no preemption: a pod waits until there is room.
+    "preemptionPolicy",
+    // Orders the queue, and says whom the pod may preempt.
     "priority",
     "resources.requests",
     "schedulerName",
@@ -116,8 +117,6 @@ pub const IRRELEVANT: &[&str] = &[
     "initContainers[].volumeMounts[].subPath",
     "initContainers[].volumeMounts[].subPathExpr",
     "initContainers[].workingDir",
-    // Says whom the pod may displace, and nothing is displaced.
-    "preemptionPolicy",
     // Admission makes priority of it.
     "priorityClassName",
     "readinessGates",

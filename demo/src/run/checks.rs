@@ -119,7 +119,8 @@ pub fn is_owed(world: &World, pod: &PodState, measured_p90: &Measured<'_>) -> bo
 /// How many nodes lack a resource, by kube-scheduler's message: `0/14 nodes are available: 2 Insufficient memory, …`. A node that lacks several
 /// is counted for each.
 fn full(message: &str) -> usize {
-    let parts = message.split_once(": ").map_or("", |(_, reasons)| reasons).split(", ");
+    let of_nodes = message.split_once(" preemption: ").map_or(message, |(reasons, _)| reasons);
+    let parts = of_nodes.split_once(": ").map_or("", |(_, reasons)| reasons).split(", ");
     let lacking = parts
         .filter_map(|part| part.split_once(' '))
         .filter(|(_, reason)| reason.starts_with("Insufficient") || reason.starts_with("Too many pods"));
@@ -170,7 +171,20 @@ mod tests {
             false,
             &["pods-bound"],
         );
-        check(&[near.clone(), pod(("delay_edge-1", "25"), None, Some("0/14 nodes are available: 14 Insufficient memory."))], false, &[]);
+        check(
+            &[
+                near.clone(),
+                pod(
+                    ("delay_edge-1", "25"),
+                    None,
+                    Some(
+                        "0/14 nodes are available: 14 Insufficient memory. preemption: 0/14 nodes are available: 14 No preemption victims found for incoming pod.",
+                    ),
+                ),
+            ],
+            false,
+            &[],
+        );
         check(
             &[
                 near.clone(),

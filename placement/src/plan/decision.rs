@@ -53,6 +53,9 @@ pub struct Decision {
     pub node_count: usize,
     /// What may help a pod that was not placed.
     pub wake: WakeOn,
+    /// How preemption went, where it was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preemption: Option<String>,
 }
 
 impl Decision {
@@ -74,7 +77,10 @@ impl Decision {
             Outcome::Place { node, .. } => format!("Successfully assigned {} to {node}", self.pod),
             Outcome::Held(hold @ Hold::NoNodes) => hold.to_string(),
             Outcome::Held(hold) => format!("0/{} nodes are available: {hold}.", self.node_count),
-            Outcome::Unschedulable => histogram(self.node_count, self.reasons().map(ToString::to_string)),
+            Outcome::Unschedulable => {
+                let why = histogram(self.node_count, self.reasons().map(ToString::to_string));
+                self.preemption.as_ref().map_or(why.clone(), |preemption| format!("{why} {preemption}"))
+            }
         }
     }
 
@@ -128,6 +134,7 @@ mod tests {
             ],
             node_count: 5,
             wake: WakeOn::default(),
+            preemption: None,
         };
         assert_eq!(decision.message(), "0/5 nodes are available: 2 RTT from edge-1 above 25 ms, 3 Insufficient cpu.");
         assert_eq!(far(31_200).detail(), "31.2 ms from edge-1, bound 25 ms");

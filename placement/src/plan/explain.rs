@@ -18,6 +18,7 @@ pub(super) fn held(snapshot: &Snapshot, pod: &Pod, hold: Hold) -> Decision {
         nodes: Vec::new(),
         node_count: snapshot.node_count(),
         wake,
+        preemption: None,
     }
 }
 
@@ -49,6 +50,7 @@ impl Planner {
             nodes: Vec::new(),
             node_count: snapshot.node_count(),
             wake: WakeOn::new(&pod.key, snapshot.settings().max_age),
+            preemption: None,
         }
     }
 
@@ -92,6 +94,7 @@ impl Planner {
             nodes,
             node_count: snapshot.node_count(),
             wake: WakeOn::new(&pod.key, snapshot.settings().max_age),
+            preemption: None,
         };
         if best.is_none() {
             decision.wake = wake_on(&decision, snapshot, pod, bounds);

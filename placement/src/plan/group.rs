@@ -85,6 +85,7 @@ impl Planner {
             nodes: Vec::new(),
             node_count: snapshot.node_count(),
             wake: WakeOn::new(&pod.key, snapshot.settings().max_age),
+            preemption: None,
         };
         GroupDecision { decisions: pods.iter().zip(&nodes).map(decide).collect() }
     }

@@ -76,6 +76,7 @@ mod tests {
             nodes: (0..nodes).map(judged).collect(),
             node_count: 0,
             wake: Default::default(),
+            preemption: None,
         })
     }
 

@@ -148,6 +148,7 @@ mod tests {
             nodes: vec![verdict("n1", far(9_000)), verdict("n2", far(4_200)), verdict("n3", full())],
             node_count: 3,
             wake: WakeOn::default(),
+            preemption: None,
         };
         let message = "0/3 nodes are available: 1 Insufficient cpu, 2 RTT from edge-1 above 1 ms.";
         assert_eq!(decision.message(), message);

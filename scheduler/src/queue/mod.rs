@@ -253,6 +253,13 @@ impl<E: Event> Queue<E> {
         woken.len()
     }
 
+    /// Something changed that no event tells: a pod that waits for one is tried again.
+    pub fn activate(&mut self, key: &PodKey, label: &'static str, now: Timestamp) {
+        if matches!(self.pods.get(key).map(|entry| &entry.place), Some(Place::Unschedulable { .. })) {
+            self.wake(key, label, now);
+        }
+    }
+
     /// When [`Queue::pop`] may give something without a further event: the end of a backoff, or of the longest wait.
     pub fn next_due(&self) -> Option<Timestamp> {
         let limit = self.unschedulable.first().map(|(since, _)| Timestamp(since.0 + self.settings.unschedulable_limit.0));

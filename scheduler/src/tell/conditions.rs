@@ -1,4 +1,4 @@
-//! Writes the condition `PodScheduled`: of each pod the last one asked for, never two at once.
+//! Writes the condition `PodScheduled` and the nominated node: of each pod the last one asked for, never two at once.
 
 use crate::state::{Shared, Told};
 use chassis::shutdown::Shutdown;
@@ -63,7 +63,7 @@ async fn patch(client: &Client, pod: &PodKey, told: &Told) -> Result<(), Error> 
     let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
     let body = json!({
         "metadata": {"uid": told.uid},
-        "status": {"conditions": [{
+        "status": {"nominatedNodeName": told.nominated, "conditions": [{
             "type": "PodScheduled",
             "status": told.status,
             "reason": told.reason,
@@ -87,7 +87,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     fn told(message: &str) -> Told {
-        Told { uid: "u".into(), status: "False".into(), reason: "Unschedulable".into(), message: message.into() }
+        Told { uid: "u".into(), nominated: None, status: "False".into(), reason: "Unschedulable".into(), message: message.into() }
     }
 
     #[tokio::test]

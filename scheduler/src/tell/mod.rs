@@ -57,20 +57,30 @@ impl Teller {
         self.events.publish(reference(pod), kind, reason, "WatchingBounds", note.as_str());
     }
 
+    /// The pod has to go for another.
+    pub fn preempted(&self, victim: &Pod, by: &Pod, node: &str) {
+        let note = format!("Preempted by pod {} on node {node}", by.uid);
+        self.events.publish(reference(victim), EventType::Normal, "Preempted", "Preempting", note);
+    }
+
     /// `message` goes into the condition, `note` into the event. A pod that is gone or being deleted needs no word.
     pub fn failed(&self, pod: &Pod, failure: Failure, message: &str, note: &str) {
-        let told = Told { uid: pod.uid.clone(), status: "False".into(), reason: failure.reason().into(), message: message.to_owned() };
-        let changed = {
+        let (changed, told) = {
             let mut state = self.shared.lock();
-            let known = state.cluster.view().pod(&pod.key);
-            if known.is_none_or(|view| view.pod.uid != pod.uid || view.pod.terminating) {
-                return;
-            }
+            let known = state.cluster.view().pod(&pod.key).map(|view| view.pod);
+            let Some(known) = known.filter(|known| known.uid == pod.uid && !known.terminating) else { return };
+            let told = Told {
+                uid: pod.uid.clone(),
+                nominated: known.nominated_node.clone(),
+                status: "False".into(),
+                reason: failure.reason().into(),
+                message: message.to_owned(),
+            };
             let changed = state.told.get(&pod.key) != Some(&told);
             if changed {
                 state.told.insert(pod.key.clone(), told.clone());
             }
-            changed
+            (changed, told)
         };
         self.events.publish(reference(pod), EventType::Warning, "FailedScheduling", "Scheduling", note);
         if changed {

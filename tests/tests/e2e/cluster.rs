@@ -210,7 +210,8 @@ impl Cluster {
     pub async fn check_waits(&self, name: &str, message: &str) {
         let waits = async || {
             let (reason, found) = self.condition(name).await?;
-            (reason == "Unschedulable" && found == message).then_some(())
+            let why = found.split_once(" preemption: ").map_or(found.as_str(), |(why, _)| why);
+            (reason == "Unschedulable" && why == message).then_some(())
         };
         if tokio::time::timeout(LIMIT, self.poll(waits)).await.is_err() {
             panic!("{name}: {:?} is not {message:?}", self.condition(name).await);

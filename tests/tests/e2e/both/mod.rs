@@ -6,5 +6,6 @@ mod bad_input;
 mod leadership;
 mod people;
 mod placing;
+mod preempting;
 mod routing;
 mod topology;

@@ -120,7 +120,8 @@ impl Pods {
 
 /// How many nodes the message gives a reason for in which this word stands: `0/9 nodes are available: 2 Insufficient cpu, 7 RTT from a above 5 ms.`
 fn told(message: &str, word: &str) -> usize {
-    let reasons = message.split_once(": ").map_or("", |(_, reasons)| reasons).split(", ").filter(|reason| reason.contains(word));
+    let of_nodes = message.split_once(" preemption: ").map_or(message, |(reasons, _)| reasons);
+    let reasons = of_nodes.split_once(": ").map_or("", |(_, reasons)| reasons).split(", ").filter(|reason| reason.contains(word));
     reasons.filter_map(|reason| reason.split_whitespace().next()?.parse::<usize>().ok()).sum()
 }
 
