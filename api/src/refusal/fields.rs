@@ -260,6 +260,7 @@ mod tests {
             "containers[].restartPolicyRules" | "initContainers[].restartPolicyRules" => json!([{"action": "RestartAllContainers"}]),
             "hostUsers" => json!(false),
             "containers[].ports" | "initContainers[].ports" => json!([{"containerPort": 80, "hostPort": 8080}]),
+            "preemptionPolicy" => json!("Never"),
             "tolerations[].operator" => json!("Equal"),
             "tolerations[].effect" => json!("NoExecute"),
             "affinity.podAffinity" | "affinity.podAntiAffinity" => json!({

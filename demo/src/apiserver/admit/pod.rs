@@ -74,9 +74,15 @@ fn priority(call: &Call<'_>, name: &str, spec: &mut Value) -> Result<(), ApiErro
     spec["priority"] = value.into();
     if let Some(class) = class {
         spec["priorityClassName"] = class["metadata"]["name"].clone();
-        let policy = class["preemptionPolicy"].clone();
-        if !policy.is_null() {
-            default(spec, "preemptionPolicy", policy);
+        if let Some(policy) = class["preemptionPolicy"].as_str() {
+            if let Some(given) = spec["preemptionPolicy"].as_str().filter(|given| *given != policy) {
+                let why = format!(
+                    "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission \
+                     controller computed {policy} from the given PriorityClass name"
+                );
+                return Err(ApiError::forbidden(pods, name, &why));
+            }
+            spec["preemptionPolicy"] = policy.into();
         }
     }
     default(spec, "preemptionPolicy", "PreemptLowerPriority");
