@@ -105,6 +105,31 @@ pub fn disruption_budget(object: &Value) -> Vec<Value> {
     ]
 }
 
+/// Columns of CustomResourceDefinitions.
+pub const DEFINITION: &[&str] = &["Name", "Scope", "Versions", "@Created At", "!Group", "!Kind", "!ShortNames", "!?Established"];
+
+/// Cells of one CustomResourceDefinition.
+pub fn definition(object: &Value) -> Vec<Value> {
+    let (spec, names) = (&object["spec"], &object["spec"]["names"]);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let served = spec["versions"].as_array().into_iter().flatten().filter(|version| version["served"] == true);
+    let stored = |version: &Value| if version["storage"] == true { "(storage)" } else { "" };
+    let mut versions: Vec<String> = served.map(|version| format!("{}{}", text(&version["name"]), stored(version))).collect();
+    versions.sort();
+    let short: Vec<String> = names["shortNames"].as_array().into_iter().flatten().map(text).collect();
+    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    vec![
+        name(object),
+        text_or(&spec["scope"], ""),
+        versions.join(",").into(),
+        object["metadata"]["creationTimestamp"].clone(),
+        text_or(&spec["group"], ""),
+        text_or(&names["kind"], ""),
+        short.join(",").into(),
+        conditions.any(|condition| condition["type"] == "Established" && condition["status"] == "True").into(),
+    ]
+}
+
 /// Columns of RoleBindings and ClusterRoleBindings.
 pub const ROLE_BINDING: &[&str] = &["Name", "Role", "Age", "!Users", "!Groups", "!ServiceAccounts"];
 

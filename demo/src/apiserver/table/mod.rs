@@ -29,13 +29,14 @@ struct Layout {
     cells: fn(&Value) -> Vec<Value>,
 }
 
-/// Columns by their headings: `#` marks whole numbers, `?` booleans, `@` dates, `!` what only wide output shows.
+/// Columns by their headings: `!` marks what only wide output shows; after it `#` marks whole numbers, `?` booleans, `@` dates.
 fn layout(columns: &[&str], cells: fn(&Value) -> Vec<Value>) -> Layout {
     let headings = columns
         .iter()
         .map(|column| {
-            let name = column.trim_start_matches(['#', '?', '@', '!']);
-            let kind = match column.chars().next() {
+            let marked = column.trim_start_matches('!');
+            let name = marked.trim_start_matches(['#', '?', '@']);
+            let kind = match marked.chars().next() {
                 Some('#') => "integer",
                 Some('?') => "boolean",
                 Some('@') => "date",
@@ -64,7 +65,8 @@ fn builtin(id: &str) -> Layout {
         "leases.coordination.k8s.io" => layout(&["Name", "Holder", "Age"], cluster::lease),
         "priorityclasses.scheduling.k8s.io" => layout(cluster::PRIORITY_CLASS, cluster::priority_class),
         "poddisruptionbudgets.policy" => layout(cluster::DISRUPTION_BUDGET, cluster::disruption_budget),
-        "customresourcedefinitions.apiextensions.k8s.io" | "clusterroles.rbac.authorization.k8s.io" | "roles.rbac.authorization.k8s.io" => {
+        "customresourcedefinitions.apiextensions.k8s.io" => layout(cluster::DEFINITION, cluster::definition),
+        "clusterroles.rbac.authorization.k8s.io" | "roles.rbac.authorization.k8s.io" => {
             layout(&["Name", "@Created At"], cells::name_and_creation)
         }
         "clusterrolebindings.rbac.authorization.k8s.io" | "rolebindings.rbac.authorization.k8s.io" => {
@@ -75,6 +77,8 @@ fn builtin(id: &str) -> Layout {
         "statefulsets.apps" => layout(workloads::STATEFUL_SET, workloads::stateful_set),
         "daemonsets.apps" => layout(workloads::DAEMON_SET, workloads::daemon_set),
         "jobs.batch" => layout(workloads::JOB, workloads::job),
+        "cronjobs.batch" => layout(workloads::CRON_JOB, workloads::cron_job),
+        "horizontalpodautoscalers.autoscaling" => layout(workloads::AUTOSCALER, workloads::autoscaler),
         "services" => layout(network::SERVICE, network::service),
         "endpoints" => layout(&["Name", "Endpoints", "Age"], network::endpoints),
         "endpointslices.discovery.k8s.io" => layout(network::ENDPOINT_SLICE, network::endpoint_slice),

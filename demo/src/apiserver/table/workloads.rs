@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::cells::{age, containers, count, duration, labels, name, selector};
+use super::cells::{age, containers, count, duration, joined, labels, name, selector, since, text_or};
 
 /// Columns of Deployments.
 pub const DEPLOYMENT: &[&str] = &["Name", "Ready", "Up-to-date", "Available", "Age", "!Containers", "!Images", "!Selector"];
@@ -15,6 +15,12 @@ pub const DAEMON_SET: &[&str] =
     &["Name", "#Desired", "#Current", "#Ready", "#Up-to-date", "#Available", "Node Selector", "Age", "!Containers", "!Images", "!Selector"];
 /// Columns of Jobs.
 pub const JOB: &[&str] = &["Name", "Status", "Completions", "Duration", "Age", "!Containers", "!Images", "!Selector"];
+
+/// Columns of CronJobs.
+pub const CRON_JOB: &[&str] =
+    &["Name", "Schedule", "Timezone", "?Suspend", "#Active", "Last Schedule", "Age", "!Containers", "!Images", "!Selector"];
+/// Columns of HorizontalPodAutoscalers.
+pub const AUTOSCALER: &[&str] = &["Name", "Reference", "Targets", "MinPods", "MaxPods", "Replicas", "Age"];
 
 fn ready_of(object: &Value) -> Value {
     let ready = object["status"]["readyReplicas"].as_i64().unwrap_or_default();
@@ -91,6 +97,43 @@ pub fn job(object: &Value) -> Vec<Value> {
     [&head[..], &tail(object)].concat()
 }
 
+/// Cells of one CronJob.
+pub fn cron_job(object: &Value) -> Vec<Value> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let suspended = match spec["suspend"].as_bool() {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "<unset>",
+    };
+    let last = status["lastScheduleTime"].is_string().then(|| since(&status["lastScheduleTime"]));
+    let head = [
+        name(object),
+        text_or(&spec["schedule"], ""),
+        text_or(&spec["timeZone"], "<none>"),
+        suspended.into(),
+        status["active"].as_array().map_or(0, Vec::len).into(),
+        last.unwrap_or_else(|| "<none>".to_owned()).into(),
+        age(object),
+    ];
+    [&head[..], &tail(&spec["jobTemplate"])].concat()
+}
+
+/// Cells of one HorizontalPodAutoscaler; nobody measures for it here.
+pub fn autoscaler(object: &Value) -> Vec<Value> {
+    let (spec, target) = (&object["spec"], &object["spec"]["scaleTargetRef"]);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let metrics = spec["metrics"].as_array().into_iter().flatten().map(|_| "<unknown>".to_owned());
+    vec![
+        name(object),
+        format!("{}/{}", text(&target["kind"]), text(&target["name"])).into(),
+        joined(metrics.collect()),
+        text_or(&spec["minReplicas"], "<unset>"),
+        count(&spec["maxReplicas"]),
+        count(&object["status"]["currentReplicas"]),
+        age(object),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -108,6 +151,8 @@ mod tests {
         assert_eq!(stateful_set(&object).len(), STATEFUL_SET.len());
         assert_eq!(daemon_set(&object).len(), DAEMON_SET.len());
         assert_eq!(job(&object).len(), JOB.len());
+        assert_eq!(cron_job(&object).len(), CRON_JOB.len());
+        assert_eq!(autoscaler(&object).len(), AUTOSCALER.len());
         assert_eq!(deployment(&object)[1], "2/3");
         assert_eq!(deployment(&object)[7], "a=b");
     }
