@@ -17,6 +17,8 @@ use super::watch::{at_version, bookmark_object};
 pub struct Renderer {
     resource: Arc<Resource>,
     form: Form,
+    /// What an object of the kind holds where nobody set anything.
+    empty: Value,
     /// A stream of tables names its columns once.
     columns_sent: bool,
 }
@@ -24,7 +26,12 @@ pub struct Renderer {
 impl Renderer {
     /// For one answer or one stream.
     pub fn new(resource: Arc<Resource>, form: Form) -> Self {
-        Self { resource, form, columns_sent: false }
+        Self { resource, form, empty: Value::Null, columns_sent: false }
+    }
+
+    /// A stream whose bookmarks carry this empty object.
+    pub fn with_empty(self, empty: Value) -> Self {
+        Self { empty, ..self }
     }
 
     fn plain(&self) -> bool {
@@ -64,7 +71,13 @@ impl Renderer {
     /// A bookmark event.
     pub fn bookmark(&mut self, rv: u64, initial_events_end: bool) -> Bytes {
         let object = match self.form {
-            Form::Object => bookmark_object(&self.resource.kind, &self.resource.api_version(), rv, initial_events_end),
+            Form::Object => {
+                let mut object = bookmark_object(&self.resource.kind, &self.resource.api_version(), rv, initial_events_end);
+                for (field, value) in self.empty.as_object().into_iter().flatten().filter(|(field, _)| *field != "metadata") {
+                    object[field] = value.clone();
+                }
+                object
+            }
             Form::Metadata => bookmark_object("PartialObjectMetadata", "meta.k8s.io/v1", rv, initial_events_end),
             Form::Table(_) => {
                 let mut table = bookmark_object("Table", "meta.k8s.io/v1", rv, initial_events_end);

@@ -15,7 +15,8 @@ use super::api::Api;
 use super::negotiate::Form;
 use super::path::Query;
 use super::render::Renderer;
-use super::resource::Resource;
+use super::resource::{Resource, Shape};
+use super::schema::Typed;
 use super::selector::Selector;
 use super::status::{ApiError, FieldError};
 use super::store::{Change, ChangeKind, Object, Watch, frame};
@@ -80,7 +81,7 @@ pub fn open(
     form: Form,
 ) -> Result<impl Stream<Item = Result<Bytes, std::io::Error>> + Send + use<>, ApiError> {
     let wish = wish(query)?;
-    let mut renderer = Renderer::new(resource.clone(), form);
+    let mut renderer = Renderer::new(resource.clone(), form).with_empty(empty(api, resource));
     let from = if wish.initial { None } else { Some(wish.from.unwrap_or_else(|| api.store.resource_version())) };
     let opened = api.store.watch(&resource.storage, from, selector.trigger());
     let mut watch = match opened {
@@ -204,6 +205,17 @@ async fn tick(ticks: &mut Option<Interval>) {
         }
         None => std::future::pending().await,
     }
+}
+
+/// What an object of a built-in kind holds where nobody set anything.
+fn empty(api: &Api, resource: &Resource) -> Value {
+    let Shape::Builtin(builtin) = &resource.shape else { return Value::Null };
+    let mut empty = Typed::root(&api.schemas, Some(api.schemas.root(builtin)), false).empty();
+    // The one number that kube-apiserver's own type of these holds by value and the served type does not.
+    if &*resource.group == "apps" && matches!(&*resource.plural, "deployments" | "replicasets" | "statefulsets") {
+        empty["spec"]["replicas"] = 0.into();
+    }
+    empty
 }
 
 /// The object of a bookmark event.
