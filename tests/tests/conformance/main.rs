@@ -2,7 +2,8 @@
 //! (versions, ids, times) has a name. Left out, saying so, where the real one's programs are not built.
 //!
 //! What has to be covered is in `seen.txt`, the requests that programs, suites and people sent to a real server, read from its audit log (see
-//! `coverage`); differences that are accepted are in `accepted.txt`, with their reasons; faults that are not mended yet are in `open.txt`. `EDGE_CONFORMANCE_ONLY=part of a name` runs a few cases.
+//! `coverage`); differences that are accepted are in `accepted.txt`, with their reasons.
+//! `EDGE_CONFORMANCE_ONLY=part of a name` runs a few cases.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +18,7 @@ use case::{Case, Until};
 use edge_tests::control_plane::{Component, ControlPlane, Error, Kubelets, Options};
 use futures::future::join_all;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How many differences may be accepted.
 const ACCEPTED_LIMIT: usize = 10;
@@ -133,9 +134,7 @@ fn accepted() -> BTreeMap<&'static str, &'static str> {
         .collect()
 }
 
-const OPEN: &str = "# Requests whose answers still differ, `case step`: each is a fault of the embedded server that is not mended yet. The suite fails where another\n# one differs, and where one of these no longer does. EDGE_CONFORMANCE_OPEN=write writes the list anew.\n";
-
-/// Fails where answers differ that are neither accepted nor known, and where what is known or accepted is no longer so.
+/// Fails where answers differ that are not accepted, and where what is accepted no longer differs.
 fn judge(cases: &[Case], differing: &Differing, whole: bool) {
     let accepted = accepted();
     assert!(accepted.len() <= ACCEPTED_LIMIT, "{} differences are accepted, {ACCEPTED_LIMIT} may be", accepted.len());
@@ -144,27 +143,12 @@ fn judge(cases: &[Case], differing: &Differing, whole: bool) {
         println!("DIFFERS {name} {step}{reason}");
         found.iter().for_each(|line| println!("    {line}"));
     }
-    let differs: BTreeSet<String> =
-        differing.keys().filter(|(name, _)| !accepted.contains_key(name.as_str())).map(|(name, step)| format!("{name} {step}")).collect();
-    if std::env::var("EDGE_CONFORMANCE_OPEN").as_deref() == Ok("write") {
-        assert!(whole, "EDGE_CONFORMANCE_ONLY leaves cases out");
-        let text = differs.iter().fold(OPEN.to_owned(), |text, line| text + line + "\n");
-        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/open.txt"), text).unwrap();
-        return;
-    }
-    let open: BTreeSet<String> = lines(include_str!("open.txt")).map(str::to_owned).collect();
     let requests: usize = cases.iter().map(|case| case.steps.len()).sum();
-    println!(
-        "FIGURE {} cases, {requests} requests: {} answers agree, {} are known to differ, {} cases are accepted",
-        cases.len(),
-        requests - differing.len(),
-        open.len(),
-        accepted.len()
-    );
-    let unexpected: Vec<_> = differs.difference(&open).collect();
+    let agree = requests - differing.len();
+    println!("FIGURE {} cases, {requests} requests: {agree} answers agree, {} cases are accepted to differ", cases.len(), accepted.len());
+    let unexpected: Vec<String> =
+        differing.keys().filter(|(name, _)| !accepted.contains_key(name.as_str())).map(|(name, step)| format!("{name} {step}")).collect();
     assert!(unexpected.is_empty(), "the servers' answers differ: {unexpected:?}");
-    let mended: Vec<_> = open.difference(&differs).collect();
-    assert!(!whole || mended.is_empty(), "open.txt: these no longer differ, EDGE_CONFORMANCE_OPEN=write takes them out: {mended:?}");
     let idle: Vec<_> = accepted.keys().filter(|name| !differing.keys().any(|(case, _)| case == *name)).collect();
     assert!(!whole || idle.is_empty(), "accepted.txt: these no longer differ: {idle:?}");
 }
