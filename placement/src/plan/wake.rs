@@ -160,7 +160,10 @@ impl WakeOn {
             Reason::SpreadSkew { .. } | Reason::SpreadLabel { .. } => {
                 (self.labels, self.taints, self.node_deleted) = (true, true, true);
             }
-            Reason::PodAffinity | Reason::PodAntiAffinity { .. } | Reason::ExistingAntiAffinity { .. } => self.labels = true,
+            // Pods on a node that is gone are in no domain any more, and a domain that is gone is none to keep apart in.
+            Reason::PodAffinity | Reason::PodAntiAffinity { .. } | Reason::ExistingAntiAffinity { .. } => {
+                (self.labels, self.node_deleted) = (true, true);
+            }
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => (self.allocatable, self.room) = (true, true),
             // Through `bounds`, which knows the statistic.
             Reason::RttAbove { .. } | Reason::RttUnmeasured { .. } => {}
