@@ -2,7 +2,7 @@
 
 use super::{Hold, PodWait, Reason};
 use crate::cluster::{ClusterEvent, Pod, PodKey, mix, name_hash};
-use crate::constraint::{DelayBound, Reference, Statistic};
+use crate::constraint::{DelayBound, Missing, Reference, Statistic};
 use crate::topology::PairStat;
 use crate::units::{Micros, Span};
 use serde::{Deserialize, Serialize};
@@ -94,6 +94,8 @@ pub struct RttWait {
     pub node: Option<String>,
     pub max: Micros,
     pub statistic: Statistic,
+    /// `Allow`: losing the measurement helps too.
+    pub missing: Missing,
 }
 
 /// Made from the reasons of a rejection. Small: it holds no list of nodes.
@@ -133,7 +135,7 @@ impl WakeOn {
             Hold::UnknownReference { from, .. } => {
                 self.references.push(from.clone());
                 // The first measurement of that name makes it known, if no node object does.
-                self.rtts.push(RttWait { node: Some(from.clone()), max: Micros::MAX, statistic: Statistic::P90 });
+                self.rtts.push(RttWait { node: Some(from.clone()), max: Micros::MAX, statistic: Statistic::P90, missing: Missing::Deny });
             }
             Hold::SelfReference { from } | Hold::ReferenceNotPlaced { from } => self.references.push(from.clone()),
             Hold::TopologyWarmingUp { .. } => self.warm = true,
@@ -175,7 +177,12 @@ impl WakeOn {
     /// Some node was rejected by a bound: crossing one may help, and so may a reference that moves. `nodes` gives the nodes behind a reference.
     pub fn bounds(&mut self, bounds: &[DelayBound], nodes: impl Fn(&DelayBound) -> Vec<Option<String>>) {
         for bound in bounds {
-            self.rtts.extend(nodes(bound).into_iter().map(|node| RttWait { node, max: bound.max, statistic: bound.statistic }));
+            self.rtts.extend(nodes(bound).into_iter().map(|node| RttWait {
+                node,
+                max: bound.max,
+                statistic: bound.statistic,
+                missing: bound.missing,
+            }));
             if !matches!(bound.from, Reference::Node(_)) {
                 self.references.push(bound.from.name().to_owned());
             }
@@ -246,16 +253,17 @@ impl RttWait {
 
     /// The pair is within the bound now and was not before, or was not known well enough.
     fn helped(&self, old: Option<&PairStat>, new: &PairStat, max_age: Span) -> bool {
-        let within = |stat: &PairStat| stat.kind.admits() && stat.figure(self.statistic) <= self.max;
+        let unmeasured = self.missing == Missing::Allow;
+        let within = |stat: &PairStat| if stat.kind.admits() { stat.figure(self.statistic) <= self.max } else { unmeasured };
         let still_fresh = |stat: &&PairStat| new.at.since(stat.at) <= max_age;
-        within(new) && !old.filter(still_fresh).is_some_and(within)
+        within(new) && !old.filter(still_fresh).map_or(unmeasured, within)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::constraint::{DelaySource, Missing, ReplicaRule};
+    use crate::constraint::{DelaySource, ReplicaRule};
     use crate::topology::Kind;
     use crate::units::Timestamp;
     use std::sync::Arc;
@@ -294,6 +302,20 @@ mod tests {
         check("edge-2", "n", Some(stat(30_000, 0)), stat(20_000, 1), false);
         check("edge-1", "n", None, stat(25_001, 1), false);
         check("edge-1", "n", Some(stat(30_000, 0)), PairStat { kind: Kind::Estimated, ..stat(1, 1) }, false);
+    }
+
+    #[test]
+    fn where_no_measurement_is_needed_losing_one_wakes() {
+        let mut wake = waiting_for_edge_1(25_000);
+        wake.rtts[0].missing = Missing::Allow;
+        let lost = PairStat { kind: Kind::Estimated, ..stat(90_000, 1) };
+        let check = |old, new, wakes| {
+            assert_eq!(wake.wakes(&ClusterEvent::RttChanged { a: "edge-1".into(), b: "n".into(), old, new }), wakes);
+        };
+        check(Some(stat(30_000, 0)), lost, true);
+        check(Some(stat(20_000, 0)), lost, false);
+        check(None, stat(20_000, 1), false);
+        check(Some(lost), stat(30_000, 1), false);
     }
 
     #[test]

@@ -569,6 +569,10 @@ fn run(settings: Settings, events: &[Event], planner: &mut Planner) -> Result<Ve
                 if a != b {
                     changes = cluster.report_rtt(&a, &b, stat);
                     world.reports.insert((a, b), stat);
+                    // Whether what stood before was stale by then can only be told of a report that comes when it was measured.
+                    if stat.at != NOW {
+                        waiting.judge_anew(&cluster, planner);
+                    }
                 }
             }
             Event::Service(name, selector) => {
@@ -653,9 +657,18 @@ impl Waiting {
                 *decision = now;
             }
         }
-        // Who fits now would be placed; here it stays unplaced and is not followed any longer.
-        self.0.retain(|(_, decision)| decision.placed().is_none());
+        self.forget_placed();
         Ok(())
+    }
+
+    fn judge_anew(&mut self, cluster: &Cluster, planner: &mut Planner) {
+        self.0.iter_mut().for_each(|(pod, decision)| *decision = planner.place(cluster.view(), pod, NOW, Warmth::Warm));
+        self.forget_placed();
+    }
+
+    /// Who fits now would be placed; here it stays unplaced and is not followed any longer.
+    fn forget_placed(&mut self) {
+        self.0.retain(|(_, decision)| decision.placed().is_none());
     }
 }
 
