@@ -16,7 +16,7 @@ pub struct ApiError {
     /// What a person reads.
     pub message: String,
     /// `details` of the Status, when there are any.
-    pub details: Option<Value>,
+    pub details: Option<Box<Value>>,
     /// The token by which a list may go on nevertheless.
     pub next: Option<String>,
 }
@@ -40,6 +40,10 @@ impl fmt::Display for GroupResource<'_> {
 }
 
 impl ApiError {
+    fn detail(&mut self, details: Value) {
+        self.details = Some(Box::new(details));
+    }
+
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self { code, reason, message: message.into(), details: None, next: None }
     }
@@ -51,7 +55,7 @@ impl ApiError {
                 details[key] = value.into();
             }
         }
-        self.details = Some(details);
+        self.detail(details);
         self
     }
 
@@ -63,7 +67,7 @@ impl ApiError {
     /// 404: no such path or resource is served.
     pub fn no_such_resource() -> Self {
         let mut error = Self::new(404, "NotFound", "the server could not find the requested resource");
-        error.details = Some(json!({}));
+        error.detail(json!({}));
         error
     }
 
@@ -122,7 +126,7 @@ impl ApiError {
     /// 406: none of the accepted media types can be produced.
     pub fn not_acceptable() -> Self {
         let mut error = Self::new(406, "NotAcceptable", "406: Not Acceptable\n\nAvailable representations: application/json");
-        error.details = Some(json!({}));
+        error.detail(json!({}));
         error
     }
 
@@ -144,28 +148,28 @@ impl ApiError {
     /// 415 for a patch of an unknown type.
     pub fn unsupported_patch() -> Self {
         let mut error = Self::unsupported_media_type("415: Unsupported Media Type");
-        error.details = Some(json!({}));
+        error.detail(json!({}));
         error
     }
 
     /// 422 for a JSON patch whose test fails or that names what is not there.
     pub fn unfit_patch() -> Self {
         let mut error = Self::new(422, "Invalid", "the server rejected our request due to an error in our request");
-        error.details = Some(json!({}));
+        error.detail(json!({}));
         error
     }
 
     /// 429 with a pause in seconds.
     pub fn too_many_requests(message: impl Into<String>, retry_after_s: u32) -> Self {
         let mut error = Self::new(429, "TooManyRequests", message);
-        error.details = Some(json!({ "retryAfterSeconds": retry_after_s }));
+        error.detail(json!({ "retryAfterSeconds": retry_after_s }));
         error
     }
 
     /// 429 of an eviction that a disruption budget does not allow now.
     pub fn disruption_budget(budget: &str, detail: &str) -> Self {
         let mut error = Self::new(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.");
-        error.details = Some(json!({ "causes": [{
+        error.detail(json!({ "causes": [{
             "reason": "DisruptionBudget",
             "message": format!("The disruption budget {budget} {detail}"),
         }]}));
@@ -175,7 +179,7 @@ impl ApiError {
     /// 500.
     pub fn internal(message: impl fmt::Display) -> Self {
         let mut error = Self::new(500, "InternalError", format!("Internal error occurred: {message}"));
-        error.details = Some(json!({ "causes": [{ "message": message.to_string() }] }));
+        error.detail(json!({ "causes": [{ "message": message.to_string() }] }));
         error
     }
 
@@ -183,7 +187,7 @@ impl ApiError {
     pub fn version_too_large(asked: u64, current: u64) -> Self {
         let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
         let mut error = Self::new(504, "Timeout", message);
-        error.details = Some(json!({
+        error.detail(json!({
             "causes": [{ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" }],
             "retryAfterSeconds": 1,
         }));
@@ -193,7 +197,7 @@ impl ApiError {
     /// 409: applying would change what others own.
     pub fn apply_conflict(message: String, causes: Vec<Value>) -> Self {
         let mut error = Self::new(409, "Conflict", message);
-        error.details = Some(json!({ "causes": causes }));
+        error.detail(json!({ "causes": causes }));
         error
     }
 
@@ -219,7 +223,7 @@ impl ApiError {
             }
         }
         details["causes"] = causes.into();
-        error.details = Some(details);
+        error.detail(details);
         error
     }
 
@@ -249,7 +253,7 @@ impl ApiError {
             status["reason"] = self.reason.into();
         }
         if let Some(details) = &self.details {
-            status["details"] = details.clone();
+            status["details"] = Value::clone(details);
         }
         status["code"] = self.code.into();
         status

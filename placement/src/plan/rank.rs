@@ -363,7 +363,7 @@ pub(super) struct Scorer<'a, 'q> {
     weights: Weights,
     max_intolerable: i64,
     max_preference: i64,
-    spread: Option<SpreadScale>,
+    spread: Option<(&'a SpreadPreference, SpreadScale)>,
     pods: Option<(&'a PodPreference, PodScale)>,
     balanced: bool,
     default_fit: bool,
@@ -380,7 +380,7 @@ impl<'a, 'q> Scorer<'a, 'q> {
             weights,
             max_intolerable: if columns.soft_taints { feasible.iter().map(intolerable).max().unwrap_or(0) } else { 0 },
             max_preference: query.preference.map_or(0, |at| preference(columns.preference_raw(at))),
-            spread: query.spread_preference.as_ref().map(|preference| preference.scale(feasible)),
+            spread: query.spread_preference.as_ref().map(|preference| (preference, preference.scale(feasible))),
             pods: query.pod_preference.as_ref().map(|preference| (preference, preference.scale(feasible))),
             balanced: query.requests[0] > 0 || query.requests[1] > 0,
             default_fit: query.snapshot.settings().fit.scores_by_default(),
@@ -404,8 +404,8 @@ impl<'a, 'q> Scorer<'a, 'q> {
         let requested = || [chunk.requested[0][slot], chunk.requested[1][slot]];
         let [cpu, memory, _] = self.query.requests;
         let balanced = || score::node_resources_balanced_allocation::score(allocatable, requested(), [cpu, memory]);
-        let spread = self.spread.as_ref().map(|scale| scale.line(node));
-        let pods = self.pods.as_ref().map(|(preference, scale)| preference.line(scale, node));
+        let spread = self.spread.as_ref().map(|(preference, scale)| (preference.raw(scale, node), preference.score(scale, node)));
+        let pods = self.pods.as_ref().map(|(preference, scale)| (preference.raw(node), preference.score(scale, node)));
         let Weights {
             taint_toleration,
             node_affinity,

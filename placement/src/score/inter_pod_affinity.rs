@@ -66,17 +66,18 @@ impl PodPreference {
         PodScale { min: sums().min().unwrap_or(0), max: sums().max().unwrap_or(0) }
     }
 
-    /// Raw score and score, 0 to 100, of a feasible node.
-    #[inline]
-    pub fn line(&self, scale: &PodScale, node: usize) -> (i64, i64) {
-        let (raw, range) = (self.raw(node), scale.max - scale.min);
-        let score = if range == 0 { 0 } else { (MAX_SCORE as f64 * ((raw - scale.min) as f64 / range as f64)) as i64 };
-        (raw, score)
+    /// 0 to 100.
+    pub fn score(&self, scale: &PodScale, node: usize) -> i64 {
+        let range = scale.max - scale.min;
+        if range == 0 {
+            return 0;
+        }
+        (MAX_SCORE as f64 * ((self.raw(node) - scale.min) as f64 / range as f64)) as i64
     }
 
     /// The node's sum of weights.
     #[inline]
-    fn raw(&self, node: usize) -> i64 {
+    pub fn raw(&self, node: usize) -> i64 {
         self.0.iter().filter_map(|key| key.domains.of(node).map(|domain| key.weights[domain])).sum()
     }
 }

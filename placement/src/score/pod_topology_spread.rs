@@ -25,27 +25,12 @@ pub struct SpreadPreference {
     strict: bool,
 }
 
-/// The rounded sums of the feasible nodes, and their range.
+/// What scores are normalised by: from all feasible nodes.
 pub struct SpreadScale {
-    /// By node.
-    raw: Vec<i64>,
+    /// ln(domains + 2) for every constraint.
+    weights: Vec<f64>,
     min: i64,
     max: i64,
-}
-
-/// Stands for a node that is not scored; sums are not below 0.
-const IGNORED: i64 = -1;
-
-impl SpreadScale {
-    /// Raw score and score, 0 to 100, of a feasible node.
-    #[inline]
-    pub fn line(&self, node: usize) -> (i64, i64) {
-        match self.raw[node] {
-            IGNORED => (0, 0),
-            raw if self.max == 0 => (raw, MAX_SCORE),
-            raw => (raw, MAX_SCORE * (self.max + self.min - raw) / self.max),
-        }
-    }
 }
 
 impl SpreadPreference {
@@ -86,14 +71,28 @@ impl SpreadPreference {
             ((domains + 2) as f64).ln()
         };
         let weights: Vec<f64> = self.constraints.iter().map(weight).collect();
-        let nodes = feasible.iter().max().map_or(0, |&last| last as usize + 1);
-        let mut scale = SpreadScale { raw: vec![IGNORED; nodes], min: i64::MAX, max: 0 };
+        let (mut min, mut max) = (i64::MAX, 0);
         for node in scored() {
             let raw = self.sum(&weights, node);
-            scale.raw[node] = raw;
-            (scale.min, scale.max) = (scale.min.min(raw), scale.max.max(raw));
+            (min, max) = (min.min(raw), max.max(raw));
         }
-        scale
+        SpreadScale { weights, min, max }
+    }
+
+    /// What is normalised: the rounded sum, 0 for a node that is not scored.
+    pub fn raw(&self, scale: &SpreadScale, node: usize) -> i64 {
+        if self.ignored(node) { 0 } else { self.sum(&scale.weights, node) }
+    }
+
+    /// 0 to 100.
+    pub fn score(&self, scale: &SpreadScale, node: usize) -> i64 {
+        if self.ignored(node) {
+            return 0;
+        }
+        if scale.max == 0 {
+            return MAX_SCORE;
+        }
+        MAX_SCORE * (scale.max + scale.min - self.sum(&scale.weights, node)) / scale.max
     }
 
     #[inline]

@@ -631,13 +631,13 @@ fn run(settings: Settings, events: &[Event], planner: &mut Planner) -> Result<Ve
     Ok(decisions)
 }
 
-/// Pods without delay bounds that found no node, with what wakes them. (RTTs wake by their times, and reports come here in no order of time.)
+/// Pods that found no node, with what wakes them.
 #[derive(Default)]
 struct Waiting(Vec<(Pod, Decision)>);
 
 impl Waiting {
     fn add(&mut self, pod: Pod, decision: &Decision) {
-        if decision.placed().is_none() && pod.delays.is_empty() {
+        if decision.placed().is_none() {
             self.0.push((pod, decision.clone()));
         }
     }

@@ -1,10 +1,10 @@
 //! Our side: the objects as the scheduler's watches would bring them, through `api::convert` into the model, and the planner's decision as an answer.
 
-use crate::case::{Answer, Case, SUCCESS, Score, Verdict};
+use crate::case::{Answer, Candidate, Case, Preemption, SUCCESS, Score, Verdict};
 use anyhow::{Context, Result, bail};
 use api::plugin_config::{self, PluginSettings};
 use placement::cluster::{Cluster, Controller, ControllerKind, LabelSelector, Labels, Pod, Settings, Undelayed};
-use placement::plan::{Choice, Decision, Hold, Outcome, Planner, Reason, VerdictCode, Warmth};
+use placement::plan::{self, Choice, Decision, Eviction, Hold, Outcome, Planner, Reason, VerdictCode, Warmth};
 use placement::units::Timestamp;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -32,6 +32,9 @@ fn judge(case: &Case) -> Result<Answer> {
     let decision = Planner::new().place(cluster.view(), &pod, Timestamp::default(), Warmth::Warm);
     choice_agrees(&cluster, &pod, &decision)?;
     let mut answer = answer_of(&decision)?;
+    if decision.outcome == Outcome::Unschedulable {
+        answer.preemption = Some(preemption(&Planner::new().preempt(cluster.view(), &pod, &decision, Timestamp::default())));
+    }
     answer.nodes.values_mut().for_each(|verdict| verdict.reasons.sort());
     Ok(answer)
 }
@@ -55,6 +58,7 @@ fn load(cluster: &mut Cluster, object: &Value) -> Result<()> {
             let selector = api::convert::replication_controller_selector(&parse(object)?);
             controller(cluster, object, ControllerKind::ReplicationController, selector);
         }
+        Some("PodDisruptionBudget") => cluster.apply_budget(api::convert::disruption_budget(&parse(object)?)),
         kind => bail!("objects of kind {kind:?} are not read on our side yet"),
     }
     Ok(())
@@ -128,6 +132,17 @@ fn answer_of(decision: &Decision) -> Result<Answer> {
         bail!("{node} is chosen, and {:?} are the best", answer.best);
     }
     Ok(answer)
+}
+
+/// The one candidate that was chosen.
+fn preemption(found: &plan::Preemption) -> Preemption {
+    let mut of = Preemption { message: found.message(), ..Preemption::default() };
+    if let plan::Preemption::Evict(Eviction { node, victims, violations, .. }) = found {
+        let victims = victims.iter().map(|victim| victim.key.to_string()).collect();
+        of.best.push(node.clone());
+        of.candidates.insert(node.clone(), Candidate { victims, pdb_violations: *violations as i64 });
+    }
+    of
 }
 
 fn code(code: VerdictCode) -> String {

@@ -14,6 +14,7 @@ mod images;
 mod node_affinity;
 mod node_name;
 mod pod_affinity;
+mod preemption;
 mod profile;
 mod resize;
 mod resources;
@@ -45,6 +46,8 @@ pub enum Feature {
     DeclaredFeatures,
     /// Arguments of NodeAffinity and NodeResourcesFit.
     Profile,
+    /// Full clusters, budgets of disruption and nominated pods.
+    Preemption,
 }
 
 /// What the suite generates and holds to 0 disagreements.
@@ -61,6 +64,7 @@ pub const COVERED: &[Feature] = &[
     Feature::Images,
     Feature::DeclaredFeatures,
     Feature::Profile,
+    Feature::Preemption,
 ];
 
 /// What kube-scheduler looks at and the suite does not generate yet, with the reason.
@@ -68,7 +72,6 @@ pub const OPEN: &[(&str, &str)] = &[
     ("profiles", "arguments of NodeAffinity and NodeResourcesFit alone; weights, and plugins switched off, are not generated"),
     ("volumes", "VolumeRestrictions, NodeVolumeLimits, VolumeBinding and VolumeZone: volumes that bind a pod to nodes are refused"),
     ("DynamicResources", "resource claims are refused"),
-    ("DefaultPreemption", "nothing is displaced, and nominated pods do not count"),
 ];
 
 impl Feature {
@@ -87,7 +90,7 @@ impl Feature {
             Feature::HostPorts => &["NodePorts"],
             Feature::Images => &[],
             Feature::DeclaredFeatures => &["NodeDeclaredFeatures"],
-            Feature::Profile => &[],
+            Feature::Profile | Feature::Preemption => &[],
         }
     }
 
@@ -105,7 +108,8 @@ impl Feature {
             | Feature::NodeName
             | Feature::HostPorts
             | Feature::DeclaredFeatures
-            | Feature::Profile => &[],
+            | Feature::Profile
+            | Feature::Preemption => &[],
         }
     }
 
@@ -123,6 +127,7 @@ impl Feature {
             Feature::Images => images::apply(draft),
             Feature::DeclaredFeatures => declared_features::apply(draft),
             Feature::Profile => profile::apply(draft),
+            Feature::Preemption => preemption::apply(draft),
         }
     }
 }
