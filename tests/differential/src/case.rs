@@ -39,7 +39,7 @@ pub struct Answer {
     pub nominated: String,
     /// Why no node fits, without what preemption adds; empty where one does.
     pub message: String,
-    /// `None` on our side: not decided yet, and not compared.
+    /// Where no node fits. On our side the one candidate that was chosen, and `None` where a pod is held before any node is looked at.
     pub preemption: Option<Preemption>,
 }
 

@@ -55,6 +55,7 @@ pub fn differences(oracle: &Answer, ours: &Answer) -> Vec<Difference> {
     }
     compare(Topic::Total, "", format!("{:?}", oracle.total), format!("{:?}", ours.total));
     compare(Topic::Best, "", format!("{:?}", oracle.best), format!("{:?}", ours.best));
+    compare(Topic::Best, "nominated", oracle.nominated.clone(), ours.nominated.clone());
     compare(Topic::Message, "", oracle.message.clone(), ours.message.clone());
     if let Some(ours) = &ours.preemption {
         // Ours is one candidate; where it is one of the best, between which nothing but chance decides, it is held to that one alone.

@@ -32,7 +32,18 @@ fn judge(case: &Case) -> Result<Answer> {
     let decision = Planner::new().place(cluster.view(), &pod, Timestamp::default(), Warmth::Warm);
     choice_agrees(&cluster, &pod, &decision)?;
     let mut answer = answer_of(&decision)?;
-    if decision.outcome == Outcome::Unschedulable {
+    let promised = pod.nominated_node.clone().filter(|node| decision.nodes.iter().any(|of| of.node == *node && fits(&of.verdict)));
+    answer.nominated = promised.unwrap_or_default();
+    match decision.placed() {
+        Some(node) if !answer.nominated.is_empty() && node != answer.nominated => {
+            bail!("{node} is chosen, not the one that it was promised")
+        }
+        Some(node) if answer.nominated.is_empty() && !answer.best.iter().any(|best| best == node) => {
+            bail!("{node} is chosen, and {:?} are the best", answer.best);
+        }
+        _ => {}
+    }
+    if decision.outcome == Outcome::Unschedulable && !counts_go_wrong(&cluster, &pod) {
         answer.preemption = Some(preemption(&Planner::new().preempt(cluster.view(), &pod, &decision, Timestamp::default())));
     }
     answer.nodes.values_mut().for_each(|verdict| verdict.reasons.sort());
@@ -114,11 +125,10 @@ fn answer_of(decision: &Decision) -> Result<Answer> {
     }
     for node in &decision.nodes {
         let verdict = match &node.verdict {
-            placement::plan::Verdict::Rejected(reasons) => rejected(reasons),
-            placement::plan::Verdict::Feasible { scores, total, .. } => {
-                let line = |line: &placement::plan::ScoreLine| {
-                    (line.name.clone(), Score { raw: line.raw, normalized: line.score, weight: line.weight })
-                };
+            plan::Verdict::Rejected(reasons) => rejected(reasons),
+            plan::Verdict::Feasible { scores, total, .. } => {
+                let line =
+                    |line: &plan::ScoreLine| (line.name.clone(), Score { raw: line.raw, normalized: line.score, weight: line.weight });
                 answer.scores.insert(node.node.clone(), scores.iter().map(line).collect());
                 answer.total.insert(node.node.clone(), *total);
                 Verdict { code: SUCCESS.into(), ..Verdict::default() }
@@ -128,10 +138,12 @@ fn answer_of(decision: &Decision) -> Result<Answer> {
     }
     let highest = answer.total.values().max();
     answer.best = answer.total.iter().filter(|(_, total)| Some(*total) == highest).map(|(node, _)| node.clone()).collect();
-    if let Some(node) = decision.placed().filter(|node| !answer.best.iter().any(|best| best == node)) {
-        bail!("{node} is chosen, and {:?} are the best", answer.best);
-    }
     Ok(answer)
+}
+
+/// Whether kube-scheduler's preemption miscounts: spreading does not count pods that terminate, and takes them from the count when they are evicted.
+fn counts_go_wrong(cluster: &Cluster, pod: &Pod) -> bool {
+    pod.spread.iter().any(|constraint| constraint.hard) && cluster.view().pods().any(|view| view.pod.terminating)
 }
 
 /// The one candidate that was chosen.
@@ -151,6 +163,10 @@ fn code(code: VerdictCode) -> String {
         VerdictCode::Unresolvable => "UnschedulableAndUnresolvable",
     }
     .to_owned()
+}
+
+fn fits(verdict: &plan::Verdict) -> bool {
+    matches!(verdict, plan::Verdict::Feasible { .. })
 }
 
 /// One reason that no preemption could lift decides for the node.

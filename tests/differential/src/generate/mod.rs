@@ -4,7 +4,8 @@
 //! plugin looks at. Few features meet in one case, so that one does not hide the other.
 //!
 //! Not generated, because kube-scheduler itself leaves the answer to the order of events or to chance: one image with two sizes, pods of equal
-//! importance that are preempted one by one, several CSIStorageCapacities that match one node, and two pods of a node that share a host port.
+//! importance that are preempted one by one, several CSIStorageCapacities that match one node, and two pods of a node that share a host port. Not
+//! compared: preemption for a pod with hard spread constraints where pods terminate, which kube-scheduler takes from counts that they were never in.
 
 mod declared_features;
 mod draft;
