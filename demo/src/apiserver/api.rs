@@ -30,6 +30,7 @@ pub struct Api {
     pub(super) bookmark_interval: Duration,
     pub(super) enforce_rbac: bool,
     pub(super) track_fields: bool,
+    pub(super) loopback_endpoints: bool,
     /// Cancelled when the server shuts down.
     pub(super) stop: CancellationToken,
 }

@@ -50,6 +50,8 @@ pub struct Options {
     /// Whether every new object says who owns its fields. Off, only what is applied on the server does, so that the many watchers of
     /// large clusters have less to read.
     pub track_fields: bool,
+    /// Whether EndpointSlices may hold loopback addresses, on which the pods and programs of an embedded cluster live. kube-apiserver refuses them.
+    pub loopback_endpoints: bool,
     /// Seed of the faults.
     pub seed: u64,
 }
@@ -63,6 +65,7 @@ impl Default for Options {
             bookmark_interval: Duration::from_secs(60),
             enforce_rbac: false,
             track_fields: true,
+            loopback_endpoints: true,
             seed: 1,
         }
     }
@@ -115,6 +118,7 @@ impl Server {
             bookmark_interval: options.bookmark_interval,
             enforce_rbac: options.enforce_rbac,
             track_fields: options.track_fields,
+            loopback_endpoints: options.loopback_endpoints,
             stop: CancellationToken::new(),
         });
         let tasks = TaskTracker::new();

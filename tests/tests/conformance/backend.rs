@@ -36,7 +36,8 @@ enum Running {
 
 impl Backend {
     pub async fn embedded() -> Self {
-        let server = Server::start(ServerOptions { enforce_rbac: true, ..ServerOptions::default() }).await.unwrap();
+        let server =
+            Server::start(ServerOptions { enforce_rbac: true, loopback_endpoints: false, ..ServerOptions::default() }).await.unwrap();
         let kubeconfig = Kubeconfig::from_yaml(&server.admin_kubeconfig()).unwrap();
         Self::of(kubeconfig, Running::Embedded(server)).await
     }

@@ -16,8 +16,8 @@ pub fn defaults(slice: &mut Value) {
     }
 }
 
-/// What is wrong with an EndpointSlice.
-pub fn validate(slice: &Value) -> Vec<FieldError> {
+/// What is wrong with an EndpointSlice. `loopback`: such addresses are taken too.
+pub fn validate(slice: &Value, loopback: bool) -> Vec<FieldError> {
     const TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
     const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
     let mut errors = Vec::new();
@@ -45,7 +45,7 @@ pub fn validate(slice: &Value) -> Vec<FieldError> {
             continue;
         }
         for (of, address) in addresses.iter().enumerate() {
-            if let Some(why) = address_error(address.as_str().unwrap_or_default(), kind) {
+            if let Some(why) = address_error(address.as_str().unwrap_or_default(), kind, loopback) {
                 errors.push(FieldError::invalid(format!("endpoints[{at}].addresses[{of}]"), address, &why));
             }
         }
@@ -53,7 +53,7 @@ pub fn validate(slice: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn address_error(text: &str, kind: &str) -> Option<String> {
+fn address_error(text: &str, kind: &str, loopback: bool) -> Option<String> {
     let Ok(address) = text.parse::<IpAddr>() else {
         return Some("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned());
     };
@@ -65,7 +65,7 @@ fn address_error(text: &str, kind: &str) -> Option<String> {
         Some(format!("must be an {kind} address"))
     } else if address.is_unspecified() {
         Some(format!("may not be unspecified ({text})"))
-    } else if address.is_loopback() {
+    } else if address.is_loopback() && !loopback {
         Some("may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned())
     } else if link_local {
         Some("may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned())
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn check(slice: Value, expected: &[&str]) {
-        let found: Vec<String> = validate(&slice).into_iter().map(|error| error.field).collect();
+        let found: Vec<String> = validate(&slice, false).into_iter().map(|error| error.field).collect();
         assert_eq!(found, expected);
     }
 
@@ -93,6 +93,7 @@ mod tests {
         for address in ["x", "127.0.0.1", "0.0.0.0", "169.254.0.1", "2001:db8::1"] {
             check(of("IPv4", address), &["endpoints[0].addresses[0]"]);
         }
+        assert!(validate(&of("IPv4", "127.0.0.1"), true).is_empty());
         check(json!({ "endpoints": [{}] }), &["addressType", "endpoints[0].addresses"]);
         check(json!({ "addressType": "IPv4", "ports": [{ "name": "A", "protocol": "ICMP" }] }), &["ports[0].name", "ports[0].protocol"]);
     }

@@ -162,7 +162,7 @@ pub fn validate(call: &Call<'_>, value: &Value, over: Option<(&Value, Part)>) ->
         "configmaps" | "secrets" => errors.extend(config::validate(value)),
         "leases.coordination.k8s.io" => errors.extend(lease::validate(value)),
         "nodes" => errors.extend(node::validate(value)),
-        "endpointslices.discovery.k8s.io" => errors.extend(endpoint_slice::validate(value)),
+        "endpointslices.discovery.k8s.io" => errors.extend(endpoint_slice::validate(value, call.api.loopback_endpoints)),
         "events" => errors.extend(event::validate(value, resource.view == View::Events, over.map(|(old, _)| old))),
         "pods" => errors.extend(pod_rules::spec(&value["spec"], "spec")),
         "deployments.apps" | "replicasets.apps" | "statefulsets.apps" | "daemonsets.apps" => {
