@@ -4,4 +4,5 @@ pub mod control_plane;
 pub mod fault_proxy;
 pub mod http;
 pub mod load;
+pub mod pod_fields;
 pub mod wan;

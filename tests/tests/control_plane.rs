@@ -5,6 +5,7 @@
 use api::crd::EdgeLoadBalancer;
 use api::labels::{PINGER, SYSTEM_NAMESPACE};
 use edge_tests::control_plane::{Component, ControlPlane, Kubelets, Options, PROGRAMS, Shared, client, established, root, token};
+use edge_tests::pod_fields;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -250,6 +251,20 @@ async fn the_audit_log_tells_what_clients_asked_for() {
     assert_eq!(of("patch").unwrap()["requestObject"], serde_json::from_str::<Value>(patch).unwrap());
     let own = events.iter().filter(|event| event["user"]["username"] == "system:apiserver");
     assert_eq!(own.count(), 0);
+}
+
+#[tokio::test]
+async fn the_api_server_has_no_field_of_pods_that_is_not_known() {
+    let Some(plane) = PLANE.get("the_api_server_has_no_field_of_pods").await else { return };
+    let openapi = plane.kubectl_as_admin(["get", "--raw", "/openapi/v3/api/v1"]).await.unwrap();
+    let found = pod_fields::of(&serde_json::from_str(&openapi).unwrap());
+    let file = root().join("api/src/refusal/pod.txt");
+    if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
+        std::fs::write(&file, &found).unwrap();
+    }
+    let known = std::fs::read_to_string(&file).unwrap_or_default();
+    let new: Vec<&str> = found.lines().filter(|line| !known.lines().any(|known| known == *line)).collect();
+    assert!(new.is_empty() && found == known, "{} lags behind the API server, see its head: {new:#?}", file.display());
 }
 
 #[tokio::test]

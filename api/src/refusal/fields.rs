@@ -1,151 +1,171 @@
-//! The fields of the PodSpec that are honoured and those that play no part in placing. A path stands for all that is below it; `[]` for every
-//! element of a list. What is refused stands in the rules beside this file.
+//! The fields of a Pod's metadata and spec that are honoured and those that play no part in placing. A path stands for all that is below it; `[]` for
+//! every element of a list. What is refused stands in the rules beside this file.
+//!
+//! `pod.txt` lists all fields that a kube-apiserver has, by its OpenAPI: suite `control-plane` finds it stale when a later version has more, and the
+//! test below then wants them classed.
 
 /// Honoured: the field is in the model, and filters, scores or the queue read it.
 pub const HONOURED: &[&str] = &[
-    "affinity.nodeAffinity",
-    "affinity.podAffinity",
-    "affinity.podAntiAffinity",
-    "containers[].image",
+    // Delay bounds.
+    "metadata.annotations",
+    "metadata.creationTimestamp",
+    "metadata.deletionTimestamp",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    // Replicas of one controller are spread, and are what a bound refers to by its name.
+    "metadata.ownerReferences",
+    "metadata.uid",
+    "spec.affinity.nodeAffinity",
+    "spec.affinity.podAffinity",
+    "spec.affinity.podAntiAffinity",
+    "spec.containers[].image",
     // Those on the host; `hostNetwork` puts all of them there.
-    "containers[].ports",
-    "containers[].resources.requests",
+    "spec.containers[].ports",
+    "spec.containers[].resources.requests",
     // RestartAllContainers needs a feature of the node, and so do the next two.
-    "containers[].restartPolicyRules",
-    "containers[].volumeMounts[].bindMountOptions",
+    "spec.containers[].restartPolicyRules",
+    "spec.containers[].volumeMounts[].bindMountOptions",
     // false, together with hostNetwork.
-    "hostUsers",
-    "initContainers[].image",
+    "spec.hostUsers",
+    "spec.initContainers[].image",
     // A sidecar's.
-    "initContainers[].ports",
-    "initContainers[].resources.requests",
+    "spec.initContainers[].ports",
+    "spec.initContainers[].resources.requests",
     // "Always" makes a sidecar, which counts for as long as the pod runs.
-    "initContainers[].restartPolicy",
-    "initContainers[].restartPolicyRules",
-    "initContainers[].volumeMounts[].bindMountOptions",
-    "nodeName",
-    "nodeSelector",
-    "overhead",
-    "preemptionPolicy",
+    "spec.initContainers[].restartPolicy",
+    "spec.initContainers[].restartPolicyRules",
+    "spec.initContainers[].volumeMounts[].bindMountOptions",
+    "spec.nodeName",
+    "spec.nodeSelector",
+    "spec.overhead",
+    "spec.preemptionPolicy",
     // Orders the queue, and says whom the pod may preempt.
-    "priority",
-    "resources.requests",
-    "schedulerName",
-    "schedulingGates",
-    "tolerations[].effect",
-    "tolerations[].key",
-    "tolerations[].operator",
-    "tolerations[].value",
-    "topologySpreadConstraints",
-    "volumes[].image",
+    "spec.priority",
+    "spec.resources.requests",
+    "spec.schedulerName",
+    "spec.schedulingGates",
+    "spec.tolerations[].effect",
+    "spec.tolerations[].key",
+    "spec.tolerations[].operator",
+    "spec.tolerations[].value",
+    "spec.topologySpreadConstraints",
+    "spec.volumes[].image",
 ];
 
-/// Irrelevant: kube-scheduler filters by none of them either. Where admission turns one into another field, that field counts.
+/// Irrelevant: kube-scheduler places by none of them either. Where admission turns one into another field, that field counts.
 pub const IRRELEVANT: &[&str] = &[
-    "activeDeadlineSeconds",
-    "automountServiceAccountToken",
-    "containers[].args",
-    "containers[].command",
-    "containers[].env",
-    "containers[].envFrom",
-    "containers[].imagePullPolicy",
-    "containers[].lifecycle",
-    "containers[].livenessProbe",
-    "containers[].name",
-    "containers[].readinessProbe",
-    "containers[].resizePolicy",
+    "metadata.deletionGracePeriodSeconds",
+    "metadata.finalizers",
+    "metadata.generateName",
+    "metadata.generation",
+    "metadata.managedFields",
+    "metadata.resourceVersion",
+    "metadata.selfLink",
+    "spec.activeDeadlineSeconds",
+    "spec.automountServiceAccountToken",
+    "spec.containers[].args",
+    "spec.containers[].command",
+    "spec.containers[].env",
+    "spec.containers[].envFrom",
+    "spec.containers[].imagePullPolicy",
+    "spec.containers[].lifecycle",
+    "spec.containers[].livenessProbe",
+    "spec.containers[].name",
+    "spec.containers[].readinessProbe",
+    "spec.containers[].resizePolicy",
     // Names entries of resourceClaims, which is refused.
-    "containers[].resources.claims",
+    "spec.containers[].resources.claims",
     // The API server makes a missing request of it.
-    "containers[].resources.limits",
-    "containers[].restartPolicy",
-    "containers[].securityContext",
-    "containers[].startupProbe",
-    "containers[].stdin",
-    "containers[].stdinOnce",
-    "containers[].terminationMessagePath",
-    "containers[].terminationMessagePolicy",
-    "containers[].tty",
-    "containers[].volumeDevices",
-    "containers[].volumeMounts[].mountPath",
-    "containers[].volumeMounts[].mountPropagation",
-    "containers[].volumeMounts[].name",
-    "containers[].volumeMounts[].readOnly",
-    "containers[].volumeMounts[].recursiveReadOnly",
-    "containers[].volumeMounts[].subPath",
-    "containers[].volumeMounts[].subPathExpr",
-    "containers[].workingDir",
-    "dnsConfig",
-    "dnsPolicy",
-    "enableServiceLinks",
+    "spec.containers[].resources.limits",
+    "spec.containers[].restartPolicy",
+    "spec.containers[].securityContext",
+    "spec.containers[].startupProbe",
+    "spec.containers[].stdin",
+    "spec.containers[].stdinOnce",
+    "spec.containers[].terminationMessagePath",
+    "spec.containers[].terminationMessagePolicy",
+    "spec.containers[].tty",
+    "spec.containers[].volumeDevices",
+    "spec.containers[].volumeMounts[].mountPath",
+    "spec.containers[].volumeMounts[].mountPropagation",
+    "spec.containers[].volumeMounts[].name",
+    "spec.containers[].volumeMounts[].readOnly",
+    "spec.containers[].volumeMounts[].recursiveReadOnly",
+    "spec.containers[].volumeMounts[].subPath",
+    "spec.containers[].volumeMounts[].subPathExpr",
+    "spec.containers[].workingDir",
+    "spec.dnsConfig",
+    "spec.dnsPolicy",
+    "spec.enableServiceLinks",
     // May not request anything.
-    "ephemeralContainers",
-    "evictionResponders",
-    "hostAliases",
-    "hostIPC",
+    "spec.ephemeralContainers",
+    "spec.evictionResponders",
+    "spec.hostAliases",
+    "spec.hostIPC",
     // Alone; what it makes of ports and of hostUsers counts there.
-    "hostNetwork",
-    "hostPID",
-    "hostname",
-    "hostnameOverride",
-    "imagePullSecrets",
-    "initContainers[].args",
-    "initContainers[].command",
-    "initContainers[].env",
-    "initContainers[].envFrom",
-    "initContainers[].imagePullPolicy",
-    "initContainers[].lifecycle",
-    "initContainers[].livenessProbe",
-    "initContainers[].name",
-    "initContainers[].readinessProbe",
-    "initContainers[].resizePolicy",
-    "initContainers[].resources.claims",
-    "initContainers[].resources.limits",
-    "initContainers[].securityContext",
-    "initContainers[].startupProbe",
-    "initContainers[].stdin",
-    "initContainers[].stdinOnce",
-    "initContainers[].terminationMessagePath",
-    "initContainers[].terminationMessagePolicy",
-    "initContainers[].tty",
-    "initContainers[].volumeDevices",
-    "initContainers[].volumeMounts[].mountPath",
-    "initContainers[].volumeMounts[].mountPropagation",
-    "initContainers[].volumeMounts[].name",
-    "initContainers[].volumeMounts[].readOnly",
-    "initContainers[].volumeMounts[].recursiveReadOnly",
-    "initContainers[].volumeMounts[].subPath",
-    "initContainers[].volumeMounts[].subPathExpr",
-    "initContainers[].workingDir",
+    "spec.hostNetwork",
+    "spec.hostPID",
+    "spec.hostname",
+    "spec.hostnameOverride",
+    "spec.imagePullSecrets",
+    "spec.initContainers[].args",
+    "spec.initContainers[].command",
+    "spec.initContainers[].env",
+    "spec.initContainers[].envFrom",
+    "spec.initContainers[].imagePullPolicy",
+    "spec.initContainers[].lifecycle",
+    "spec.initContainers[].livenessProbe",
+    "spec.initContainers[].name",
+    "spec.initContainers[].readinessProbe",
+    "spec.initContainers[].resizePolicy",
+    "spec.initContainers[].resources.claims",
+    "spec.initContainers[].resources.limits",
+    "spec.initContainers[].securityContext",
+    "spec.initContainers[].startupProbe",
+    "spec.initContainers[].stdin",
+    "spec.initContainers[].stdinOnce",
+    "spec.initContainers[].terminationMessagePath",
+    "spec.initContainers[].terminationMessagePolicy",
+    "spec.initContainers[].tty",
+    "spec.initContainers[].volumeDevices",
+    "spec.initContainers[].volumeMounts[].mountPath",
+    "spec.initContainers[].volumeMounts[].mountPropagation",
+    "spec.initContainers[].volumeMounts[].name",
+    "spec.initContainers[].volumeMounts[].readOnly",
+    "spec.initContainers[].volumeMounts[].recursiveReadOnly",
+    "spec.initContainers[].volumeMounts[].subPath",
+    "spec.initContainers[].volumeMounts[].subPathExpr",
+    "spec.initContainers[].workingDir",
     // Admission makes priority of it.
-    "priorityClassName",
-    "readinessGates",
-    "resources.claims",
-    "resources.limits",
-    "restartPolicy",
+    "spec.priorityClassName",
+    "spec.readinessGates",
+    "spec.resources.claims",
+    "spec.resources.limits",
+    "spec.restartPolicy",
     // Admission makes overhead, nodeSelector and tolerations of it.
-    "runtimeClassName",
-    "securityContext",
-    "serviceAccount",
-    "serviceAccountName",
-    "setHostnameAsFQDN",
-    "shareProcessNamespace",
-    "subdomain",
-    "terminationGracePeriodSeconds",
+    "spec.runtimeClassName",
+    "spec.securityContext",
+    "spec.serviceAccount",
+    "spec.serviceAccountName",
+    "spec.setHostnameAsFQDN",
+    "spec.shareProcessNamespace",
+    "spec.subdomain",
+    "spec.terminationGracePeriodSeconds",
     // Says how long a pod stays after a taint appears.
-    "tolerations[].tolerationSeconds",
-    "volumes[].cephfs",
-    "volumes[].configMap",
-    "volumes[].downwardAPI",
-    "volumes[].emptyDir",
-    "volumes[].gitRepo",
-    "volumes[].glusterfs",
-    "volumes[].hostPath",
-    "volumes[].name",
-    "volumes[].nfs",
-    "volumes[].projected",
-    "volumes[].quobyte",
-    "volumes[].secret",
+    "spec.tolerations[].tolerationSeconds",
+    "spec.volumes[].cephfs",
+    "spec.volumes[].configMap",
+    "spec.volumes[].downwardAPI",
+    "spec.volumes[].emptyDir",
+    "spec.volumes[].gitRepo",
+    "spec.volumes[].glusterfs",
+    "spec.volumes[].hostPath",
+    "spec.volumes[].name",
+    "spec.volumes[].nfs",
+    "spec.volumes[].projected",
+    "spec.volumes[].quobyte",
+    "spec.volumes[].secret",
 ];
 
 #[cfg(test)]
@@ -153,19 +173,24 @@ mod tests {
     use super::*;
     use crate::convert;
     use crate::refusal::{POD_RULES, VOLUME_RULES};
-    use k8s_openapi::api::core::v1;
     use placement::cluster::Pod;
-    use schemars::generate::SchemaSettings;
     use serde_json::{Value, json};
+    use std::collections::HashMap;
 
-    fn schema() -> Value {
-        let generator = SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true).into_generator();
-        generator.into_root_schema_for::<v1::PodSpec>().to_value()
+    /// Types with the fields of each and their types, as `pod.txt` writes them.
+    type Types<'a> = HashMap<&'a str, Vec<(&'a str, &'a str)>>;
+
+    fn types() -> Types<'static> {
+        let line = |line: &'static str| {
+            let (name, fields) = line.split_once(' ').unwrap_or((line, ""));
+            (name, fields.split(' ').filter_map(|field| field.split_once(':')).collect())
+        };
+        include_str!("pod.txt").lines().filter(|text| !text.starts_with('#')).map(line).collect()
     }
 
     fn refused() -> Vec<String> {
-        let volumes = VOLUME_RULES.iter().map(|(field, ..)| format!("volumes[].{field}"));
-        POD_RULES.iter().map(|(field, ..)| field.to_string()).chain(volumes).collect()
+        let volumes = VOLUME_RULES.iter().map(|(field, ..)| format!("spec.volumes[].{field}"));
+        POD_RULES.iter().map(|(field, ..)| format!("spec.{field}")).chain(volumes).collect()
     }
 
     fn classes_of(path: &str) -> usize {
@@ -173,57 +198,56 @@ mod tests {
         HONOURED.iter().chain(IRRELEVANT).copied().chain(refused.iter().map(String::as_str)).filter(|classed| *classed == path).count()
     }
 
-    /// Every path from the root on which no class stands at or above, and the schema of each classed path.
-    fn walk(path: &str, schema: &Value, unclassed: &mut Vec<String>, classed: &mut Vec<(String, Value)>) {
+    /// Every path from the root on which no class stands at or above, and the type of each classed path.
+    fn walk<'a>(path: &str, ty: &'a str, types: &Types<'a>, unclassed: &mut Vec<String>, classed: &mut Vec<(String, &'a str)>) {
         match classes_of(path) {
-            1 => return classed.push((path.to_owned(), schema.clone())),
+            1 => return classed.push((path.to_owned(), ty)),
             0 => {}
             n => panic!("{path} stands in {n} classes"),
         }
-        if let Some(items) = schema.get("items") {
-            return walk(&format!("{path}[]"), items, unclassed, classed);
+        if let Some(element) = ty.strip_prefix("[]") {
+            return walk(&format!("{path}[]"), element, types, unclassed, classed);
         }
-        let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
-            return unclassed.push(path.to_owned());
-        };
-        for (name, property) in properties {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            walk(&path, property, unclassed, classed);
+        let Some(fields) = types.get(ty) else { return unclassed.push(path.to_owned()) };
+        for (name, ty) in fields {
+            let path = if path.is_empty() { (*name).to_owned() } else { format!("{path}.{name}") };
+            walk(&path, ty, types, unclassed, classed);
         }
     }
 
     fn classed_fields() -> Vec<(String, Value)> {
-        let (mut unclassed, mut classed) = (Vec::new(), Vec::new());
-        walk("", &schema(), &mut unclassed, &mut classed);
-        assert_eq!(unclassed, Vec::<String>::new(), "fields of the PodSpec in no class");
-        classed
+        let (types, mut unclassed, mut classed) = (types(), Vec::new(), Vec::new());
+        walk("", "Pod", &types, &mut unclassed, &mut classed);
+        assert_eq!(unclassed, Vec::<String>::new(), "fields of a Pod in no class");
+        classed.into_iter().map(|(path, ty)| (path, sample(ty, &types))).collect()
     }
 
-    /// Some value that the schema allows, with every property set.
-    fn sample(schema: &Value) -> Value {
-        if let Some(items) = schema.get("items") {
-            return json!([sample(items)]);
+    /// Some value of the type, with every field set.
+    fn sample(ty: &str, types: &Types<'_>) -> Value {
+        if let Some(element) = ty.strip_prefix("[]") {
+            return json!([sample(element, types)]);
         }
-        if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
-            return properties.iter().map(|(name, property)| (name.clone(), sample(property))).collect();
+        if let Some(value) = ty.strip_prefix("{}") {
+            return json!({"cpu": sample(value, types)});
         }
-        if let Some(values) = schema.get("additionalProperties") {
-            return json!({"cpu": sample(values)});
+        if let Some(fields) = types.get(ty) {
+            return fields.iter().map(|(name, ty)| ((*name).to_owned(), sample(ty, types))).collect();
         }
-        match schema.get("type").and_then(Value::as_str) {
-            Some("integer") => json!(7),
-            Some("boolean") => json!(true),
-            _ if schema.get("format").is_some_and(|format| format == "date-time") => json!("2026-01-02T03:04:05Z"),
+        match ty {
+            "integer" => json!(7),
+            "boolean" => json!(true),
+            "Time" | "MicroTime" => json!("2026-01-02T03:04:05Z"),
+            "FieldsV1" => json!({}),
             _ => json!("7"),
         }
     }
 
     fn base() -> Value {
-        json!({
+        json!({"metadata": {"name": "p"}, "spec": {
             "containers": [{"name": "c", "resources": {"requests": {"cpu": "200m"}}}],
             "initContainers": [{"name": "i", "resources": {"requests": {"cpu": "100m"}}}],
             "tolerations": [{"operator": "Exists"}],
-        })
+        }})
     }
 
     /// Puts `value` at a path, making lists of one element on the way.
@@ -242,35 +266,41 @@ mod tests {
         }
     }
 
-    fn pod(spec: Value) -> Pod {
-        convert::pod(&serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap())
+    fn converted(pod: Value) -> Pod {
+        convert::pod(&serde_json::from_value(pod).unwrap())
     }
 
     fn with(path: &str, value: Value) -> Pod {
-        let mut spec = base();
-        put(&mut spec, path, value);
-        pod(spec)
+        let mut pod = base();
+        put(&mut pod, path, value);
+        converted(pod)
     }
 
     /// Values that show an honoured field at work, where a sample of the schema would not.
     fn telling(path: &str) -> Option<Value> {
         Some(match path {
-            "initContainers[].resources.requests" => json!({"cpu": "2"}),
-            "initContainers[].restartPolicy" => json!("Always"),
-            "containers[].restartPolicyRules" | "initContainers[].restartPolicyRules" => json!([{"action": "RestartAllContainers"}]),
-            "hostUsers" => json!(false),
-            "containers[].ports" | "initContainers[].ports" => json!([{"containerPort": 80, "hostPort": 8080}]),
-            "preemptionPolicy" => json!("Never"),
-            "tolerations[].operator" => json!("Equal"),
-            "tolerations[].effect" => json!("NoExecute"),
-            "affinity.podAffinity" | "affinity.podAntiAffinity" => json!({
+            "metadata.annotations" => json!({(crate::labels::DELAY_ANNOTATION): r#"{"node/n": "5ms"}"#}),
+            "metadata.ownerReferences" => {
+                json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "7", "controller": true}])
+            }
+            "spec.initContainers[].resources.requests" => json!({"cpu": "2"}),
+            "spec.initContainers[].restartPolicy" => json!("Always"),
+            "spec.containers[].restartPolicyRules" | "spec.initContainers[].restartPolicyRules" => {
+                json!([{"action": "RestartAllContainers"}])
+            }
+            "spec.hostUsers" => json!(false),
+            "spec.containers[].ports" | "spec.initContainers[].ports" => json!([{"containerPort": 80, "hostPort": 8080}]),
+            "spec.preemptionPolicy" => json!("Never"),
+            "spec.tolerations[].operator" => json!("Equal"),
+            "spec.tolerations[].effect" => json!("NoExecute"),
+            "spec.affinity.podAffinity" | "spec.affinity.podAntiAffinity" => json!({
                 "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "a"}}}],
                 "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 3, "podAffinityTerm": {
                     "topologyKey": "zone", "namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}}}],
             }),
-            "topologySpreadConstraints" => json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+            "spec.topologySpreadConstraints" => json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
                 "labelSelector": {"matchLabels": {"app": "a"}}}]),
-            "affinity.nodeAffinity" => json!({
+            "spec.affinity.nodeAffinity" => json!({
                 "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchFields": [
                     {"key": "metadata.name", "operator": "In", "values": ["n"]}]}]},
                 "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 3, "preference": {"matchExpressions": [
@@ -286,78 +316,73 @@ mod tests {
         let refused = refused();
         let all = HONOURED.iter().chain(IRRELEVANT).copied().chain(refused.iter().map(String::as_str));
         let unknown: Vec<&str> = all.filter(|path| !known.iter().any(|known| known == path)).collect();
-        assert_eq!(unknown, Vec::<&str>::new(), "classed, and no field of the PodSpec");
+        assert_eq!(unknown, Vec::<&str>::new(), "classed, and no field of a Pod");
     }
 
     #[test]
     fn a_field_that_is_not_in_the_tables_is_found() {
-        let mut schema = schema();
-        schema["properties"]["containers"]["items"]["properties"]["gravity"] = json!({"type": "string"});
-        let mut unclassed = Vec::new();
-        walk("", &schema, &mut unclassed, &mut Vec::new());
-        assert_eq!(unclassed, ["containers[].gravity"]);
+        let (mut types, mut unclassed) = (types(), Vec::new());
+        types.get_mut("Container").unwrap().push(("gravity", "string"));
+        walk("", "Pod", &types, &mut unclassed, &mut Vec::new());
+        assert_eq!(unclassed, ["spec.containers[].gravity", "spec.initContainers[].gravity"]);
     }
 
     /// What must be there besides, for an honoured field to be at work.
     fn beside(path: &str) -> Option<(&'static str, Value)> {
         Some(match path {
-            "hostUsers" => ("hostNetwork", json!(true)),
-            "initContainers[].ports" => ("initContainers[].restartPolicy", json!("Always")),
+            "spec.hostUsers" => ("spec.hostNetwork", json!(true)),
+            "spec.initContainers[].ports" => ("spec.initContainers[].restartPolicy", json!("Always")),
             _ => return None,
         })
     }
 
     #[test]
     fn honoured_fields_change_the_model() {
-        for (path, schema) in classed_fields().into_iter().filter(|(path, _)| HONOURED.contains(&path.as_str())) {
+        for (path, sample) in classed_fields().into_iter().filter(|(path, _)| HONOURED.contains(&path.as_str())) {
             let mut without = base();
             if let Some((other, value)) = beside(&path) {
                 put(&mut without, other, value);
             }
-            let mut spec = without.clone();
-            put(&mut spec, &path, telling(&path).unwrap_or_else(|| sample(&schema)));
-            let changed = pod(spec);
+            let mut with = without.clone();
+            put(&mut with, &path, telling(&path).unwrap_or(sample));
+            let changed = converted(with);
             assert_eq!(changed.refusals, [], "{path}");
-            assert_ne!(changed, pod(without), "{path} leaves no trace");
+            assert_ne!(changed, converted(without), "{path} leaves no trace");
         }
     }
 
     #[test]
     fn node_affinity_arrives_whole() {
-        let affinity = with("affinity.nodeAffinity", telling("affinity.nodeAffinity").unwrap()).affinity;
+        let affinity = with("spec.affinity.nodeAffinity", telling("spec.affinity.nodeAffinity").unwrap()).affinity;
         assert_eq!(affinity.required.unwrap()[0].match_fields[0].values, ["n"]);
         assert_eq!((affinity.preferred[0].0, affinity.preferred[0].1.match_expressions[0].key.as_str()), (3, "zone"));
     }
 
     #[test]
     fn irrelevant_fields_change_nothing() {
-        let plain = pod(base());
-        for (path, schema) in classed_fields().into_iter().filter(|(path, _)| IRRELEVANT.contains(&path.as_str())) {
-            assert_eq!(with(&path, sample(&schema)), plain, "{path}");
+        let plain = converted(base());
+        for (path, sample) in classed_fields().into_iter().filter(|(path, _)| IRRELEVANT.contains(&path.as_str())) {
+            assert_eq!(with(&path, sample), plain, "{path}");
         }
     }
 
     #[test]
     fn refused_fields_are_named() {
         let refused = refused();
-        for (path, schema) in classed_fields().into_iter().filter(|(path, _)| refused.contains(path)) {
-            let mut spec = base();
-            put(&mut spec, &path, sample(&schema));
-            let fields: Vec<String> = pod(spec).refusals.into_iter().map(|refusal| refusal.field).collect();
-            // The reported path counts the elements; inside a container the field keeps its own brackets.
-            let (list, rest) = path.split_once("[].").unwrap_or(("", ""));
-            let expected = if list.is_empty() { format!("spec.{path}") } else { format!("spec.{list}[0].{rest}") };
-            assert_eq!(fields, [expected], "{path}");
+        for (path, sample) in classed_fields().into_iter().filter(|(path, _)| refused.contains(path)) {
+            let fields: Vec<String> = with(&path, sample).refusals.into_iter().map(|refusal| refusal.field).collect();
+            // The reported path counts the elements.
+            assert_eq!(fields, [path.replace("[]", "[0]")], "{path}");
         }
     }
 
     #[test]
     fn what_is_set_and_empty_or_the_default_is_not_refused() {
         let check = |path: &str, value: Value| assert_eq!(with(path, value).refusals, [], "{path}");
-        check("affinity.podAffinity", json!({}));
-        check("affinity.podAntiAffinity", json!({"requiredDuringSchedulingIgnoredDuringExecution": []}));
-        check("topologySpreadConstraints", json!([]));
-        check("resourceClaims", json!([]));
-        check("os", json!({"name": "linux"}));
+        check("spec.affinity.podAffinity", json!({}));
+        check("spec.affinity.podAntiAffinity", json!({"requiredDuringSchedulingIgnoredDuringExecution": []}));
+        check("spec.topologySpreadConstraints", json!([]));
+        check("spec.resourceClaims", json!([]));
+        check("spec.os", json!({"name": "linux"}));
     }
 }

@@ -1,5 +1,5 @@
 //! The refusal rule: a pod that uses what the scheduler does not implement stays Pending with a reason that names the field; it is never bound
-//! by ignoring it. `fields` puts every field of the PodSpec into one of three classes, and its test fails for one that is in none.
+//! by ignoring it. `fields` puts every field of metadata and spec into one of three classes, and its test fails for one that is in none.
 
 mod fields;
 
@@ -8,9 +8,8 @@ pub use fields::{HONOURED, IRRELEVANT};
 use k8s_openapi::api::core::v1::{PodSpec, Volume};
 use placement::cluster::Refusal;
 
-/// Why, unless a field has a better reason.
-const UNSUPPORTED: &str = "is not supported yet: the pod would be placed by ignoring it";
 const DEVICES: &str = "is not supported yet: the kubelet can't start the pod on a node without the claimed devices";
+const POD_GROUP: &str = "is not supported: pods of a group would be placed one by one; leave the field out, or let a scheduler with gang scheduling place the group";
 const OTHER_SYSTEM: &str = "is not supported yet other than \"linux\": the kubelet of another system would reject the pod";
 const VOLUME: &str = "is not supported yet: the node might not reach the volume";
 
@@ -21,7 +20,7 @@ type VolumeRule = Rule<fn(&Volume) -> bool>;
 
 const POD_RULES: &[PodRule] = &[
     ("resourceClaims", |spec| some(&spec.resource_claims), DEVICES),
-    ("schedulingGroup", |spec| spec.scheduling_group.is_some(), UNSUPPORTED),
+    ("schedulingGroup", |spec| spec.scheduling_group.is_some(), POD_GROUP),
     ("os", |spec| spec.os.as_ref().is_some_and(|os| os.name != "linux"), OTHER_SYSTEM),
 ];
 
