@@ -1,6 +1,7 @@
 //! The scheduling cycle: one pod (or a group) at a time, from the queue to a decision on a snapshot; bindings go on in the background.
 
 use crate::bind::Binder;
+use crate::catch_up::see_placed_pods;
 use crate::evict::Evictor;
 use crate::explain::event_note;
 use crate::metrics::{Attempt, Metrics};
@@ -26,6 +27,8 @@ pub struct Cycle {
     pub metrics: Metrics,
     pub leadership: Leadership,
     pub watches: Watches,
+    /// For what a predecessor did.
+    pub client: kube::Client,
 }
 
 /// With more nodes than this a placed pod's verdicts are made when somebody asks, by the cluster as it is then: with a decision they would cost far more
@@ -44,6 +47,9 @@ impl Cycle {
             if !shutdown.sleep(Duration::from_millis(50)).await {
                 return;
             }
+        }
+        if !see_placed_pods(&self.client, &self.shared, &shutdown).await {
+            return;
         }
         tracing::info!(term, "scheduling");
         let leadership = self.leadership.clone();

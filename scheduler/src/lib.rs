@@ -14,6 +14,7 @@
 
 pub mod bind;
 pub mod bounds;
+mod catch_up;
 pub mod config;
 pub mod cycle;
 pub mod evict;

@@ -274,7 +274,7 @@ async fn parts(
     let teller = Arc::new(Teller::new(events, conditions, shared.clone()));
     let lease = &config.leader_election;
     let binder = Arc::new(Binder {
-        clients: Clients { binding, reading: client },
+        clients: Clients { binding, reading: client.clone() },
         leadership: if deviations.lease_unchecked { Leadership::always() } else { leadership.clone() },
         // What the lease leaves between the deadline for acting and another leader, less a tenth.
         patience: Patience { call: (*lease.lease_duration - *lease.renew_deadline).mul_f64(0.9), look: *lease.lease_duration },
@@ -305,7 +305,7 @@ async fn parts(
         interval: *config.topology.object_interval,
     };
     leading.spawn(writer.run(leading.clone()));
-    let cycle = Cycle { shared, planner: Planner::new(), board, binder, evictor, teller, metrics, leadership, watches };
+    let cycle = Cycle { shared, planner: Planner::new(), board, binder, evictor, teller, metrics, leadership, watches, client };
     leading.spawn(cycle.run(leading.clone()));
     Ok(Some(last))
 }
