@@ -4,5 +4,6 @@ pub mod control_plane;
 pub mod fault_proxy;
 pub mod http;
 pub mod load;
+pub mod objects;
 pub mod pod_fields;
 pub mod wan;

@@ -3,15 +3,12 @@
 use crate::workload::{Churn, LabelStrategy, Step};
 use anyhow::{Context as _, Result};
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use edge_tests::objects::{api, ensure, make, make_all, object};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams};
+use kube::api::{DeleteParams, DynamicObject};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-
-/// Objects made at once.
-const PARALLEL: usize = 64;
 
 pub struct Stage {
     pub plane: ControlPlane,
@@ -34,7 +31,7 @@ impl Stage {
             match step {
                 Step::Nodes { count, template, labels } => {
                     let made = (nodes..nodes + count).map(|index| node(template, index, labels.as_ref())).collect::<Result<_>>()?;
-                    make(&stage.admin, made).await?;
+                    make_all(&stage.admin, made).await?;
                     nodes += count;
                 }
                 Step::Namespaces(names) => stage.namespaces(names).await?,
@@ -50,7 +47,7 @@ impl Stage {
                         object(pod)
                     });
                     let pods = pods.collect::<Result<Vec<_>>>()?;
-                    if *measured { stage.measured.extend(pods) } else { make(&stage.admin, pods).await? }
+                    if *measured { stage.measured.extend(pods) } else { make_all(&stage.admin, pods).await? }
                 }
                 Step::Churn(churn) => {
                     stage.namespaces([&churn.namespace]).await?;
@@ -69,7 +66,7 @@ impl Stage {
 
     /// Makes the pods that are to be measured, once.
     pub async fn make_measured(&mut self) -> Result<()> {
-        make(&self.admin, std::mem::take(&mut self.measured)).await
+        make_all(&self.admin, std::mem::take(&mut self.measured)).await
     }
 
     /// Whether objects come and go while pods are measured.
@@ -92,7 +89,7 @@ impl Stage {
                     if new.types.as_ref().is_some_and(|types| types.kind != "Node") {
                         new.metadata.namespace = Some(churn.namespace.clone());
                     }
-                    *last = Some(api(&self.admin, &new)?.create(&PostParams::default(), &new).await?);
+                    *last = Some(make(&self.admin, &new).await?);
                 }
             }
         });
@@ -102,7 +99,7 @@ impl Stage {
     async fn namespaces(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<()> {
         for name in names {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name.as_ref()}});
-            made_or_there(make(&self.admin, vec![object(namespace)?]).await)?;
+            ensure(&self.admin, &object(namespace)?).await?;
         }
         Ok(())
     }
@@ -117,7 +114,7 @@ impl Stage {
             let class = PriorityClass { value: Some(i32::try_from(value)?), ..PriorityClass::default() };
             let mut class = object(serde_json::to_value(class)?)?;
             class.metadata.name = Some(name.clone());
-            made_or_there(make(&self.admin, vec![class]).await)?;
+            ensure(&self.admin, &class).await?;
             pod["spec"]["priorityClassName"] = json!(name);
         }
         Ok(pod)
@@ -147,30 +144,4 @@ fn node(template: &Value, index: usize, labels: Option<&LabelStrategy>) -> Resul
 
 fn generate_name(object: &Value) -> &str {
     object["metadata"]["generateName"].as_str().unwrap_or("pod-")
-}
-
-fn object(value: Value) -> Result<DynamicObject> {
-    serde_json::from_value(value).context("a template is no Kubernetes object")
-}
-
-fn api(client: &Client, object: &DynamicObject) -> Result<Api<DynamicObject>> {
-    let types = object.types.as_ref().context("a template has no apiVersion or kind")?;
-    let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
-    Ok(match object.namespace() {
-        Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    })
-}
-
-async fn make(client: &Client, objects: Vec<DynamicObject>) -> Result<()> {
-    let made = stream::iter(objects).map(async |object| {
-        let api = api(client, &object)?;
-        api.create(&PostParams::default(), &object).await.map(drop).with_context(|| format!("cannot make {}", object.name_any()))
-    });
-    made.buffer_unordered(PARALLEL).try_collect().await
-}
-
-fn made_or_there(made: Result<()>) -> Result<()> {
-    let there = |error: &anyhow::Error| matches!(error.downcast_ref::<kube::Error>(), Some(kube::Error::Api(status)) if status.code == 409);
-    made.or_else(|error| if there(&error) { Ok(()) } else { Err(error) })
 }

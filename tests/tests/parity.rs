@@ -1,0 +1,207 @@
+//! edge-scheduler on a real API server, held to kube-scheduler's own code decision by decision: before each of ours the oracle is asked about the cluster as
+//! the API server has it, and our node must be among its best, our reason its reason. Left out, saying so, where the control plane or the oracle is not
+//! built.
+
+#![allow(clippy::unwrap_used)]
+
+use anyhow::{Context as _, Result};
+use api::labels::{SCHEDULER, SCHEDULER_NAME};
+use chassis::shutdown::Shutdown;
+use differential::case::Case;
+use differential::generate::{self, Feature};
+use differential::oracle::{self, Oracle};
+use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared};
+use edge_tests::objects::{api, ensure, make, object};
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::runtime::wait::await_condition;
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+static PLANE: Shared = Shared::new(Options { nodes: 0, kubelets: Kubelets::None, controllers: false, scheduler: false, audit: false });
+
+/// A bound on everything that is waited for here.
+const SOON: Duration = Duration::from_secs(60);
+/// Clusters, each with a scheduler of its own, which begins with lists and so with the cluster as it is.
+const CLUSTERS: u64 = 16;
+/// Decisions on each, one after the other: our own placements are part of the next one's cluster.
+const DECISIONS: u64 = 8;
+
+/// What can be brought about by creating objects: a pod with spec.nodeName is bound by that, resizes and terminating or finished pods can't, and preemption
+/// would change the cluster between two decisions (it has scenarios of its own).
+const FEATURES: &[Feature] = &[
+    Feature::Resources,
+    Feature::Unschedulable,
+    Feature::Taints,
+    Feature::NodeAffinity,
+    Feature::Spread,
+    Feature::PodAffinity,
+    Feature::HostPorts,
+    Feature::Images,
+    Feature::DeclaredFeatures,
+];
+
+/// What decisions depend on, by apiVersion and kind.
+const KINDS: [(&str, &str); 8] = [
+    ("v1", "Namespace"),
+    ("v1", "Service"),
+    ("v1", "ReplicationController"),
+    ("apps/v1", "ReplicaSet"),
+    ("apps/v1", "StatefulSet"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("v1", "Node"),
+    ("v1", "Pod"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_decision_is_one_that_kube_scheduler_would_make() {
+    let Some(plane) = PLANE.get("every_decision_is_one_that_kube_scheduler_would_make").await else { return };
+    let program = match oracle::program() {
+        Ok(program) => program,
+        Err(why) => return println!("SKIPPED every_decision_is_one_that_kube_scheduler_would_make: {why}"),
+    };
+    let mut oracle = Oracle::start(&program).unwrap();
+    plane.install().await.unwrap();
+    let admin = plane.client().await.unwrap();
+    let seed = std::env::var("EDGE_TESTS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    let (mut placed, mut refused, mut differ) = (0, 0, Vec::new());
+    for number in 0..CLUSTERS {
+        let made = build(&admin, generate::generate(FEATURES, seed, number)).await.unwrap();
+        let shutdown = Shutdown::new();
+        let running = edge_scheduler::start(config(&plane).await, shutdown.clone()).await.unwrap().expect("not shut down");
+        let mut pods = Vec::new();
+        for turn in 0..DECISIONS {
+            let incoming = generate::generate(FEATURES, seed, number + turn * CLUSTERS).pod;
+            let what = format!("seed {seed}, cluster {number}, pod {turn}");
+            let objects = objects(&admin).await.unwrap();
+            // What the API server refuses is no case.
+            let Ok(pod) = make(&admin, &ours(&admin, incoming, turn).await.unwrap()).await else { continue };
+            let mut stored = serde_json::to_value(&pod).unwrap();
+            pods.push(pod);
+            stored["spec"]["schedulerName"] = json!("default-scheduler");
+            let wanted = oracle.ask(&[Case { id: 0, objects, pod: stored, profile: None }]).unwrap().remove(0);
+            assert_eq!(wanted.error, "", "{what}");
+            match (decision(&admin, pods.last().unwrap()).await, wanted.best.is_empty()) {
+                (Ok(node), false) if wanted.best.contains(&node) => placed += 1,
+                (Err(why), true) if same_reason(&why, &wanted) => refused += 1,
+                (ours, _) => {
+                    differ.push(format!("{what}: {ours:?}, kube-scheduler: {:?} {:?} {:?}", wanted.best, wanted.message, wanted.preemption))
+                }
+            }
+        }
+        shutdown.trigger();
+        running.join().await.unwrap();
+        futures::stream::iter(made.iter().chain(&pods)).for_each_concurrent(16, async |object| delete(&admin, object).await).await;
+    }
+    println!(
+        "FIGURE {placed} pods placed on one of kube-scheduler's best nodes, {refused} refused for its reasons, {} otherwise",
+        differ.len()
+    );
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+    assert!(placed >= 60 && refused >= 10, "too few cases to show anything");
+}
+
+async fn config(plane: &ControlPlane) -> edge_scheduler::Config {
+    let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let mut config = edge_scheduler::Config::default();
+    config.client.kubeconfig = Some(plane.kubeconfig_of(SCHEDULER).await.unwrap());
+    config.leader_election.leader_elect = false;
+    config.admin_address = any_port;
+    config.topology.address = any_port;
+    config.placement.undelayed = placement::cluster::Undelayed::Any;
+    config.placement.control_plane = String::new();
+    config
+}
+
+/// Makes the case's cluster, as far as the API server takes it.
+async fn build(admin: &Client, case: Case) -> Result<Vec<DynamicObject>> {
+    let mut made = Vec::new();
+    let (namespaces, others): (Vec<Value>, Vec<Value>) = case.objects.into_iter().partition(|object| object["kind"] == "Namespace");
+    for name in ["shop", "plant"] {
+        let namespace = object(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))?;
+        ensure(admin, &namespace).await?;
+        let wanted = namespaces.iter().find(|namespace| namespace["metadata"]["name"] == name);
+        // Those of the cluster before are taken away first.
+        for labels in [&Value::Null, wanted.map_or(&Value::Null, |wanted| &wanted["metadata"]["labels"])] {
+            let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
+            api(admin, &namespace)?.patch(name, &PatchParams::default(), &patch).await?;
+        }
+    }
+    for value in others {
+        let terminating = !value["metadata"]["deletionTimestamp"].is_null();
+        let ended = ["Succeeded", "Failed"].iter().any(|phase| value["status"]["phase"] == *phase);
+        if terminating || ended {
+            continue;
+        }
+        made.extend(make(admin, &fresh(admin, value).await?).await.ok());
+    }
+    Ok(made)
+}
+
+/// Without what the API server sets, and with a class for its priority, by which alone a pod may have one.
+async fn fresh(admin: &Client, mut value: Value) -> Result<DynamicObject> {
+    for field in ["uid", "creationTimestamp", "resourceVersion"] {
+        value["metadata"].as_object_mut().context("no metadata")?.remove(field);
+    }
+    if value["kind"] == "Pod" {
+        let spec = value["spec"].as_object_mut().context("no spec")?;
+        let priority = spec.remove("priority").and_then(|priority| priority.as_i64()).unwrap_or(0);
+        spec.remove("preemptionPolicy");
+        let name = format!("never-{}", priority.to_string().replace('-', "minus-"));
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": priority, "preemptionPolicy": "Never",
+        });
+        ensure(admin, &object(class)?).await?;
+        spec.insert("priorityClassName".into(), json!(name));
+    }
+    object(value)
+}
+
+/// The pod as one of ours.
+async fn ours(admin: &Client, mut pod: Value, turn: u64) -> Result<DynamicObject> {
+    pod["metadata"]["name"] = json!(format!("incoming-{turn}"));
+    pod["spec"]["schedulerName"] = json!(SCHEDULER_NAME);
+    fresh(admin, pod).await
+}
+
+/// The cluster as the API server has it.
+async fn objects(admin: &Client) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for (version, kind) in KINDS {
+        let any = object(json!({"apiVersion": version, "kind": kind, "metadata": {}}))?;
+        for item in api(admin, &any)?.list(&ListParams::default()).await?.items {
+            let mut value = serde_json::to_value(item)?;
+            (value["apiVersion"], value["kind"]) = (json!(version), json!(kind));
+            all.push(value);
+        }
+    }
+    Ok(all)
+}
+
+/// The node that the pod is bound to, or why it is not.
+async fn decision(admin: &Client, pod: &DynamicObject) -> Result<String, String> {
+    let node = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    let why = |pod: &Pod| {
+        let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+        conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?.message.clone()
+    };
+    let pods: Api<Pod> = Api::namespaced(admin.clone(), &pod.namespace().unwrap());
+    let name = pod.name_any();
+    let decided = await_condition(pods, &name, |pod: Option<&Pod>| pod.is_some_and(|pod| node(pod).is_some() || why(pod).is_some()));
+    let decided = tokio::time::timeout(SOON, decided).await.unwrap_or_else(|_| panic!("{name} waits without a word")).unwrap().unwrap();
+    node(&decided).ok_or_else(|| why(&decided).unwrap())
+}
+
+/// Whether our message is kube-scheduler's, with what preemption adds.
+fn same_reason(ours: &str, wanted: &differential::case::Answer) -> bool {
+    let preemption = wanted.preemption.as_ref().map(|preemption| preemption.message.as_str()).unwrap_or_default();
+    ours.trim_end() == format!("{} {preemption}", wanted.message).trim_end()
+}
+
+async fn delete(admin: &Client, object: &DynamicObject) {
+    let deleted = api(admin, object).unwrap().delete(&object.name_any(), &DeleteParams::default().grace_period(0)).await;
+    deleted.unwrap_or_else(|error| panic!("cannot delete {}: {error}", object.name_any()));
+}
