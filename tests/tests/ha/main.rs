@@ -121,6 +121,8 @@ async fn another_leads_in_time() {
         leader.signal(signal);
         leader.ended().await;
         cluster.leader(|holder| holder != name).await;
+        // The old leader may have bound all before it went.
+        cluster.create(&format!("{round}-after"), faults::PODS / 10, &mut random).await;
         cluster.settled(&mut []).await.unwrap_or_else(|lost| panic!("{lost:?}"));
         let log = cluster.log();
         let terms = Terms::of(&log.leases);
