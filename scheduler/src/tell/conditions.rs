@@ -1,8 +1,9 @@
 //! Writes the condition `PodScheduled` and the nominated node: of each pod the last one asked for, never two at once.
 
-use crate::state::{Shared, Told};
+use crate::state::{Shared, State, Told};
+use chassis::backoff::Backoff;
 use chassis::shutdown::Shutdown;
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, future, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Error};
@@ -10,50 +11,83 @@ use placement::cluster::PodKey;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Patches under way at once.
 const PARALLEL: usize = 16;
+/// Times that one condition is tried.
+const TRIES: u32 = 10;
+/// Between tries. Conditions of other pods wait with it: what refuses one write mostly refuses all.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
 /// Conditions yet to be written. Clones are the same.
 #[derive(Clone, Default)]
 pub struct ConditionWriter {
-    pending: Arc<Mutex<BTreeMap<PodKey, Told>>>,
+    pending: Arc<Mutex<BTreeMap<PodKey, Pending>>>,
     wake: Arc<Notify>,
+}
+
+struct Pending {
+    told: Told,
+    tries: u32,
 }
 
 impl ConditionWriter {
     /// Asks for the condition; it replaces one that waits for the same pod.
     pub fn write(&self, pod: PodKey, told: Told) {
-        self.lock().insert(pod, told);
+        self.lock().insert(pod, Pending { told, tries: 0 });
         self.wake.notify_one();
     }
 
     /// Writes until shutdown.
     pub async fn run(self, client: Client, shared: Arc<Shared>, shutdown: Shutdown) {
+        let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         while shutdown.interrupt(self.wake.notified()).await.is_some() {
             // Taken as a whole, and the next batch only after this one: so no pod is patched twice at once.
             let batch = std::mem::take(&mut *self.lock());
-            let writes = stream::iter(batch).for_each_concurrent(PARALLEL, |(pod, told)| {
-                let (client, shared) = (client.clone(), shared.clone());
-                async move {
-                    if let Err(error) = patch(&client, &pod, &told).await {
-                        tracing::warn!(%pod, error = chassis::program::chain(&error), "cannot write the condition PodScheduled");
-                        // As if it had never been asked for: the next attempt writes it again.
-                        let mut state = shared.lock();
-                        if state.told.get(&pod) == Some(&told) {
-                            state.told.remove(&pod);
-                        }
-                    }
-                }
+            let writes = stream::iter(batch).map(|(pod, pending)| {
+                let client = &client;
+                async move { patch(client, &pod, &pending.told).await.err().map(|error| (pod, pending, error)) }
             });
-            if shutdown.interrupt(writes).await.is_none() {
+            let writes = writes.buffer_unordered(PARALLEL).filter_map(future::ready).collect::<Vec<_>>();
+            let Some(failed) = shutdown.interrupt(writes).await else { return };
+            if failed.is_empty() {
+                backoff.reset();
+                continue;
+            }
+            for (pod, pending, error) in failed {
+                self.failed(pod, pending, &error, &shared);
+            }
+            if !shutdown.sleep(backoff.delay()).await {
                 return;
             }
+            self.wake.notify_one();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PodKey, Told>> {
+    /// Keeps a condition that was not written for another try, unless there is a newer one or nobody left to tell.
+    fn failed(&self, pod: PodKey, pending: Pending, error: &Error, shared: &Shared) {
+        let waits = |state: &State| {
+            let known = state.cluster.view().pod(&pod);
+            known.is_some_and(|view| view.pod.uid == pending.told.uid && view.node.is_none() && !view.pod.terminating)
+        };
+        let mut state = shared.lock();
+        if !waits(&state) {
+            return;
+        }
+        let tries = pending.tries + 1;
+        tracing::warn!(%pod, tries, error = chassis::program::chain(error), "cannot write the condition PodScheduled");
+        if tries < TRIES {
+            self.lock().entry(pod).or_insert(Pending { tries, ..pending });
+        } else if state.told.get(&pod) == Some(&pending.told) {
+            // As if it had never been asked for: the next attempt writes it again.
+            state.told.remove(&pod);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PodKey, Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,8 +107,8 @@ async fn patch(client: &Client, pod: &PodKey, told: &Told) -> Result<(), Error> 
     });
     match api.patch_status(&pod.name, &PatchParams::default(), &Patch::Strategic(body)).await {
         Ok(_) => Ok(()),
-        // Gone, or replaced by a pod of the same name: nobody is left to tell.
-        Err(Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        // Nobody is left to tell. 409 may mean a pod of the same name, or that others were writing.
+        Err(Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -90,43 +124,71 @@ mod tests {
         Told { uid: "u".into(), nominated: None, status: "False".into(), reason: "Unschedulable".into(), message: message.into() }
     }
 
-    #[tokio::test]
-    async fn the_last_condition_of_each_pod_is_patched_and_a_failure_is_forgotten() {
-        let (sender, mut requests) = mpsc::unbounded_channel();
+    /// A state in which these pods wait, and a client whose PATCHes are logged and answered so.
+    fn world(pods: &[&str], answer: fn(&str, usize) -> u16) -> (Arc<Shared>, Client, mpsc::UnboundedReceiver<String>) {
+        let shared = Arc::new(Shared::new(Default::default(), Default::default(), true));
+        for name in pods {
+            let pod = placement::cluster::Pod { key: PodKey::new("default", *name), uid: "u".into(), ..Default::default() };
+            shared.change(|state| state.apply_pod(Arc::new(pod), None, true, crate::state::now()));
+            shared.lock().told.insert(PodKey::new("default", *name), told("x"));
+        }
+        let (sender, requests) = mpsc::unbounded_channel();
+        let asked = Arc::new(Mutex::new(BTreeMap::<String, usize>::new()));
         let client = mock_api::client(move |request| {
-            let body = String::from_utf8_lossy(request.body()).into_owned();
-            let line = format!("{} {} {}", request.method(), request.uri().path(), body);
-            sender.send(line.clone()).unwrap();
+            let path = request.uri().path().to_owned();
+            sender.send(format!("{} {path} {}", request.method(), String::from_utf8_lossy(request.body()))).unwrap();
+            let mut asked = asked.lock().unwrap();
+            let times = asked.entry(path.clone()).or_default();
+            *times += 1;
+            let status = answer(&path, *times);
             async move {
-                match line.contains("/bad/status") {
-                    true => Ok(failure(403, "Forbidden", "no")),
-                    false => Ok(json_response(200, &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}}))),
+                match status {
+                    200 => Ok(json_response(200, &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}}))),
+                    status => Ok(failure(status, "Whatever", "no")),
                 }
             }
         });
-        let (shared, shutdown) = (Arc::new(Shared::new(Default::default(), Default::default(), true)), Shutdown::new());
-        let writer = ConditionWriter::default();
-        let bad = PodKey::new("default", "bad");
-        shared.lock().told.insert(bad.clone(), told("x"));
+        (shared, client, requests)
+    }
+
+    /// The requests within two minutes, in which all that is tried again has been.
+    async fn sent(requests: &mut mpsc::UnboundedReceiver<String>) -> Vec<String> {
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        std::iter::from_fn(|| requests.try_recv().ok()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_condition_of_each_pod_is_patched() {
+        let (shared, client, mut requests) = world(&["a"], |_, _| 200);
+        let (shutdown, writer) = (Shutdown::new(), ConditionWriter::default());
         writer.write(PodKey::new("default", "a"), told("first"));
         writer.write(PodKey::new("default", "a"), told("last"));
-        writer.write(bad.clone(), told("x"));
-        shutdown.spawn(writer.clone().run(client, shared.clone(), shutdown.clone()));
-        let mut lines = Vec::new();
-        for _ in 0..2 {
-            lines.push(tokio::time::timeout(Duration::from_secs(5), requests.recv()).await.expect("in time").unwrap());
-        }
-        lines.sort();
-        assert!(lines[0].starts_with("PATCH /api/v1/namespaces/default/pods/a/status "), "{lines:?}");
-        assert!(lines[0].contains("\"message\":\"last\"") && lines[0].contains("\"uid\":\"u\""), "{lines:?}");
-        let forgotten = async {
-            while shared.lock().told.contains_key(&bad) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(5), forgotten).await.expect("a failed patch is not taken for told");
+        shutdown.spawn(writer.clone().run(client, shared, shutdown.clone()));
+        let [line] = &sent(&mut requests).await[..] else { panic!("one patch") };
+        assert!(line.starts_with("PATCH /api/v1/namespaces/default/pods/a/status "), "{line}");
+        assert!(line.contains("\"message\":\"last\"") && line.contains("\"uid\":\"u\""), "{line}");
         shutdown.trigger();
-        shutdown.wait_all(Duration::from_secs(5)).await.unwrap();
-        assert!(requests.try_recv().is_err(), "nothing else was sent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_written_is_tried_again_and_given_up_in_the_end() {
+        // Conflicts may come from others that write; a pod that is gone gets no second try.
+        let (shared, client, mut requests) = world(&["late", "never"], |path, times| match path {
+            path if path.contains("/late/") && times > 3 => 200,
+            path if path.contains("/late/") => [500, 409, 503][times - 1],
+            path if path.contains("/never/") => 403,
+            _ => 409,
+        });
+        let (shutdown, writer) = (Shutdown::new(), ConditionWriter::default());
+        for name in ["late", "never", "gone"] {
+            writer.write(PodKey::new("default", name), told("x"));
+        }
+        shutdown.spawn(writer.clone().run(client, shared.clone(), shutdown.clone()));
+        let lines = sent(&mut requests).await;
+        let times = |name: &str| lines.iter().filter(|line| line.contains(&format!("/pods/{name}/"))).count();
+        assert_eq!((times("late"), times("never"), times("gone")), (4, TRIES as usize, 1));
+        let told = |name: &str| shared.lock().told.contains_key(&PodKey::new("default", name));
+        assert!(told("late") && !told("never"), "what was given up is not taken for told");
+        shutdown.trigger();
     }
 }
