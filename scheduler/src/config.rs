@@ -5,7 +5,7 @@ use chassis::client::ClientConfig;
 use chassis::config::{Duration, Problems, Validate};
 use chassis::lease::LeaseConfig;
 use chassis::watches::WatchConfig;
-use placement::cluster::{LabelMatch, PreemptionSettings, Price, SpreadDefaults, Undelayed, Weights};
+use placement::cluster::{LabelMatch, PreemptionSettings, Price, SpreadDefaults, Undelayed, VolumeBindingSettings, Weights};
 use placement::units::{Micros, Span};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -215,6 +215,7 @@ impl PlacementConfig {
             price: self.price.clone(),
             delay_filter: self.delay_filter,
             weights: self.weights,
+            volume_binding: VolumeBindingSettings::default(),
             preemption: self.preemption,
             spread_defaults: self.spread_defaults.clone(),
             hard_pod_affinity_weight: self.hard_pod_affinity_weight,

@@ -5,7 +5,7 @@
 use crate::explain::Decisions;
 use crate::queue::{Event, Queue, Settings, Wake};
 use k8s_openapi::api::core::v1::PodCondition;
-use placement::cluster::{Changes, Cluster, ClusterEvent, Pod, PodKey};
+use placement::cluster::{Changes, Cluster, ClusterEvent, Pod, PodKey, StorageChange};
 use placement::plan::{Topic, Topics, WakeOn};
 use placement::units::Timestamp;
 use std::collections::{HashMap, HashSet};
@@ -27,6 +27,13 @@ impl Event for ClusterEvent {
             ClusterEvent::PodReleased { .. } => "AssignedPodDelete",
             ClusterEvent::PodRelabelled { .. } => "AssignedPodUpdate",
             ClusterEvent::PodGone { .. } => "UnscheduledPodDelete",
+            ClusterEvent::Storage(StorageChange::Claim { .. }) => "PersistentVolumeClaimChange",
+            ClusterEvent::Storage(StorageChange::Volume) => "PersistentVolumeChange",
+            ClusterEvent::Storage(StorageChange::Class) => "StorageClassChange",
+            ClusterEvent::Storage(StorageChange::CsiNode) => "CSINodeChange",
+            ClusterEvent::Storage(StorageChange::CsiDriver) => "CSIDriverChange",
+            ClusterEvent::Storage(StorageChange::Capacity) => "CSIStorageCapacityChange",
+            ClusterEvent::Storage(StorageChange::Detached) => "VolumeAttachmentDelete",
             ClusterEvent::RttChanged { .. } => "RttChange",
             ClusterEvent::TopologyWarm => "TopologyWarm",
         }

@@ -1,6 +1,6 @@
 //! What happened to the cluster, as far as it can matter to a waiting pod.
 
-use super::Pod;
+use super::{Pod, StorageChange};
 use crate::topology::PairStat;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -49,6 +49,8 @@ pub enum ClusterEvent {
     PodGone {
         pod: Arc<Pod>,
     },
+    /// A storage object appeared, changed or went, in a way that may help.
+    Storage(StorageChange),
     /// The figures of an unordered pair changed. `old` is what stood before, whether or not it was still fresh.
     RttChanged {
         a: String,

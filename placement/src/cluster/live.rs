@@ -39,6 +39,7 @@ impl Cluster {
             namespaces: Arc::default(),
             budgets: Arc::default(),
             nominations: Arc::default(),
+            storage: Arc::default(),
             demand: Arc::default(),
             rtt,
         };

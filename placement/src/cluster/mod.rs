@@ -27,7 +27,9 @@ mod sharded;
 mod snapshot;
 mod spread;
 mod standing;
+mod storage;
 mod toleration;
+mod volume;
 
 pub use census::{Namespaces, PodQuery};
 pub use columns::{BASIC, CHUNK, ExtendedColumn, FixedChunk, FixedSlot, LoadChunk, PortUse, basic};
@@ -47,11 +49,19 @@ pub use pod::{Controller, ControllerKind, NodeAffinity, Pod, PodKey, PodPhase, R
 pub use pod_affinity::{PodAffinity, PodTerm};
 pub use resources::Resources;
 pub use selector::{NodeSelectorTerm, Operator, Requirement};
-pub use settings::{LabelMatch, PreemptionSettings, Price, Settings, SpreadDefault, SpreadDefaults, Undelayed, Weights, WhenUnsatisfiable};
+pub use settings::{
+    LabelMatch, PreemptionSettings, Price, Settings, SpreadDefault, SpreadDefaults, Undelayed, VolumeBindingSettings, Weights,
+    WhenUnsatisfiable,
+};
 pub use snapshot::{Identity, PodView, Snapshot};
 pub use spread::SpreadConstraint;
 pub use standing::{AssumeError, WhatIf};
+pub use storage::{
+    AccessMode, ClaimRef, CsiDriver, CsiNode, CsiStorageCapacity, Migration, PersistentVolume, PersistentVolumeClaim, StorageChange,
+    StorageClass, StorageObject, VolumeAttachment, VolumePlan,
+};
 pub use toleration::{Toleration, TolerationOperator};
+pub use volume::{CsiVolume, Disk, DiskKind, ExclusiveDisk, PodVolume};
 
 use std::collections::BTreeMap;
 

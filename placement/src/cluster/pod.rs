@@ -1,6 +1,6 @@
 //! A pod as the model sees it.
 
-use super::{HostPort, Image, Labels, NodeSelectorTerm, PodAffinity, Resources, SpreadConstraint, Toleration};
+use super::{HostPort, Image, Labels, NodeSelectorTerm, PodAffinity, PodVolume, Resources, SpreadConstraint, Toleration};
 use crate::constraint::{DelayBound, DelayError};
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,9 @@ pub struct Pod {
     pub host_ports: Vec<HostPort>,
     /// Images of init containers, containers and volumes, each with its tag; one that is used twice stands here twice.
     pub images: Vec<Image>,
+    /// Those that bind the pod to nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<PodVolume>,
     /// Features that the node must declare.
     pub required_features: Vec<String>,
     /// Delay bounds from labels and annotation; every one must hold.

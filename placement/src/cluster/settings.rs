@@ -53,6 +53,7 @@ pub struct Weights {
     pub pod_topology_spread: u16,
     pub inter_pod_affinity: u16,
     pub image_locality: u16,
+    pub volume_binding: u16,
 }
 
 impl Default for Weights {
@@ -65,6 +66,7 @@ impl Default for Weights {
             pod_topology_spread: 2,
             inter_pod_affinity: 2,
             image_locality: 1,
+            volume_binding: 1,
         }
     }
 }
@@ -136,6 +138,7 @@ pub struct Settings {
     pub delay_filter: bool,
     pub weights: Weights,
     pub fit: FitSettings,
+    pub volume_binding: VolumeBindingSettings,
     /// Node affinity that every pod has besides its own.
     pub added_affinity: NodeAffinity,
     pub preemption: PreemptionSettings,
@@ -168,9 +171,26 @@ impl PreemptionSettings {
     }
 }
 
+/// How volumes are bound.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct VolumeBindingSettings {
+    /// How long a pod waits for its volumes to be bound.
+    pub timeout: Span,
+    /// Points of a volume's utilisation, rising, in percent, and the score there, 0 to 100; straight lines between them.
+    pub shape: Vec<(i64, i64)>,
+}
+
+impl Default for VolumeBindingSettings {
+    fn default() -> VolumeBindingSettings {
+        VolumeBindingSettings { timeout: Span(600_000), shape: vec![(0, 100), (100, 0)] }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            volume_binding: VolumeBindingSettings::default(),
             preemption: PreemptionSettings::default(),
             undelayed: Undelayed::default(),
             cloud: LabelMatch { key: "kubernetes.io/role".into(), value: Some("cloud".into()) },

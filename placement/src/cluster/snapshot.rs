@@ -7,6 +7,7 @@ use super::disruption::Nominations;
 use super::held_terms::HeldTerms;
 use super::index::{Names, PodEntry, WorkloadEntry, Workloads, name_hash, pod_hash};
 use super::sharded::Sharded;
+use super::storage::Storage;
 use super::{
     Controller, DisruptionBudget, HeldTerm, LabelSelector, Labels, Node, NodeCounts, NodeIx, Pod, PodKey, PodQuery, Settings, Workload,
     WorkloadKind,
@@ -53,6 +54,7 @@ pub struct Snapshot {
     /// By namespace and name.
     pub(super) budgets: Arc<BTreeMap<(String, String), DisruptionBudget>>,
     pub(super) nominations: Nominations,
+    pub(super) storage: Arc<Storage>,
     pub(super) demand: Arc<BTreeMap<String, BTreeMap<Workload, Demand>>>,
     pub(super) rtt: RttStore,
 }

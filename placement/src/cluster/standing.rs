@@ -20,6 +20,7 @@ use super::live::Cluster;
 use super::sharded::Keyed;
 use super::snapshot::Snapshot;
 use super::{Changes, ClusterEvent, NodeIx, Pod, PodKey, PodPhase, Resources};
+use crate::filter::volume_binding;
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ pub enum AssumeError {
     Gated(PodKey),
     #[error("node {0} is not known")]
     UnknownNode(String),
+    #[error("the volumes of pod {pod} are not to be had on node {node} any more")]
+    VolumesTaken { pod: PodKey, node: String },
 }
 
 impl Cluster {
@@ -65,6 +68,7 @@ impl Cluster {
         let Some(have) = self.entry(key) else { return Changes::new() };
         let node = have.node.map(|ix| self.state.name(ix).to_owned());
         self.account(&have, -1);
+        let mut changes = self.release_volumes(key);
         let state = self.change();
         state.pods.remove(have.hash(), |entry| entry.pod.key == *key);
         state.workloads.remove(&have.pod);
@@ -72,10 +76,11 @@ impl Cluster {
             self.release_unused(ix);
         }
         let pod = have.pod;
-        smallvec![match node {
+        changes.push(match node {
             Some(node) => ClusterEvent::PodReleased { pod, node },
             None => ClusterEvent::PodGone { pod },
-        }]
+        });
+        changes
     }
 
     /// Takes the room on the node before the binding is sent. Ends with [`apply_pod`](Cluster::apply_pod) that names the node, or with `forget`.
@@ -108,7 +113,13 @@ impl Cluster {
         if self.state.node(ix).is_none() {
             return Err(AssumeError::UnknownNode(self.state.name(ix).to_owned()));
         }
+        let taken = || AssumeError::VolumesTaken { pod: key.clone(), node: self.state.name(ix).to_owned() };
+        let plan = volume_binding::plan(&self.state, pod, ix).ok_or_else(taken)?;
         self.move_pod(have, Some(ix), true);
+        if !plan.is_empty() {
+            let node = self.state.name(ix).to_owned();
+            self.assume_volumes(key, &node, plan);
+        }
         Ok(())
     }
 
@@ -120,7 +131,9 @@ impl Cluster {
         let pod = Arc::clone(&have.pod);
         self.move_pod(have, None, false);
         self.release_unused(ix);
-        smallvec![ClusterEvent::PodReleased { pod, node }]
+        let mut changes = self.release_volumes(key);
+        changes.push(ClusterEvent::PodReleased { pod, node });
+        changes
     }
 
     fn entry(&self, key: &PodKey) -> Option<PodEntry> {
@@ -156,6 +169,10 @@ impl Cluster {
             self.account(&entry, 1);
         }
         let (before, after) = (have.node, entry.node);
+        if have.assumed && !entry.assumed {
+            // It is bound, and so are its claims: nothing became free.
+            let _ = self.release_volumes(&have.pod.key);
+        }
         let pod = Arc::clone(&entry.pod);
         let name = |state: &Snapshot, ix| state.name(ix).to_owned();
         let mut changes = Changes::new();
@@ -214,6 +231,9 @@ impl Cluster {
         Arc::make_mut(&mut Arc::make_mut(&mut state.load)[ix.at() / CHUNK]).add(ix.at() % CHUNK, &take, sign);
         state.census.change(pod, ix, sign);
         state.held.change(pod, ix, sign);
+        if !pod.volumes.is_empty() {
+            Arc::make_mut(&mut state.storage).users.change(pod, ix, sign);
+        }
     }
 }
 

@@ -13,12 +13,20 @@ pub mod node_declared_features;
 pub mod node_ports;
 pub mod node_resources_fit;
 pub mod node_unschedulable;
+pub mod node_volume_limits;
+mod pod_claims;
 pub mod pod_topology_spread;
 pub mod taint_toleration;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod volume_binding;
+pub mod volume_restrictions;
+pub mod volume_zone;
+mod volumes;
 
 pub use domains::Domains;
+pub use pod_claims::VolumeHold;
+pub use volumes::Volumes;
 
 use crate::cluster::{NodeIx, Pod, Snapshot};
 use crate::constraint::ResolvedBound;
@@ -33,6 +41,8 @@ pub struct Subject<'a> {
     pub bounds: Option<&'a [ResolvedBound<'a>]>,
     pub now: Timestamp,
     pub among_pods: AmongPods<'a>,
+    /// What the pod's volumes ask of nodes; `None`: nothing.
+    pub volumes: Option<&'a Volumes<'a>>,
 }
 
 /// Rules about where other pods are, made ready for one pod; `None` where it is subject to none.
@@ -58,6 +68,10 @@ pub fn check(subject: &Subject<'_>, ix: NodeIx) -> Vec<Reason> {
     let insufficient = node_resources_fit::check(snapshot, pod, ix);
     if !insufficient.is_empty() {
         return insufficient;
+    }
+    let of_volumes = subject.volumes.map(|volumes| volumes.check(ix, node)).unwrap_or_default();
+    if !of_volumes.is_empty() {
+        return of_volumes;
     }
     let AmongPods { spread, affinity } = subject.among_pods;
     if let Some(reason) = spread.and_then(|spread| spread.check(ix.at())).or_else(|| affinity.and_then(|rules| rules.check(ix.at()))) {

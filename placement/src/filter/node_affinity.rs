@@ -19,8 +19,13 @@ pub fn matches(selector: &Labels, required: Option<&[NodeSelectorTerm]>, node: &
 }
 
 pub fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let expressions = || term.match_expressions.iter().all(|r| requirement_matches(r, node.labels.get(&r.key).map(String::as_str)));
-    let fields = || term.match_fields.iter().all(|r| field_matches(r, &node.name));
+    term_matches_labels(term, &node.labels, &node.name)
+}
+
+/// Of a node with these labels and this name.
+pub fn term_matches_labels(term: &NodeSelectorTerm, labels: &Labels, name: &str) -> bool {
+    let expressions = || term.match_expressions.iter().all(|r| requirement_matches(r, labels.get(&r.key).map(String::as_str)));
+    let fields = || term.match_fields.iter().all(|r| field_matches(r, name));
     !is_empty(term) && expressions() && fields()
 }
 

@@ -2,14 +2,15 @@
 
 use super::planner::{Resolved, resolve};
 use super::rank::{Query, Scorer};
-use super::{Decision, Hold, NodeVerdict, Outcome, Planner, PodWait, Verdict, WakeOn, Warmth};
+use super::{Decision, Hold, NodeVerdict, Outcome, Planner, PodWait, Verdict, VolumeWait, WakeOn, Warmth};
 use crate::cluster::{NodeIx, Pod, PodKey, Snapshot};
 use crate::constraint::{BoundVerdict, DelayBound, ResolvedBound};
 use crate::filter::{self, Subject};
 use crate::units::Timestamp;
 
 pub(super) fn held(snapshot: &Snapshot, pod: &Pod, hold: Hold) -> Decision {
-    let wake = WakeOn::new(&pod.key, snapshot.settings().max_age).hold(&hold, &pod.delays);
+    let mut wake = WakeOn::new(&pod.key, snapshot.settings().max_age).hold(&hold, &pod.delays);
+    wake.volumes = VolumeWait::on_hold(pod, &hold);
     Decision {
         pod: pod.key.clone(),
         uid: pod.uid.clone(),
@@ -39,7 +40,7 @@ impl Planner {
         };
         let query = Query::new(&mut self.columns, snapshot, pod, bounds.as_deref(), now);
         let Some(ix) = self.best(&query) else { return self.explain(snapshot, pod, &bounds, now) };
-        let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now, among_pods: query.among_pods() };
+        let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now, among_pods: query.among_pods(), volumes: query.volumes() };
         let candidates = &self.scratch.candidates;
         let score = || (Scorer::new(&self.columns, &query, candidates).total(ix.at()), candidates.len());
         Decision {
@@ -60,7 +61,7 @@ impl Planner {
         let taken = self.beside_nominated(snapshot, pod, bounds.as_deref(), now);
         let scorer = Scorer::new(&self.columns, &query, &self.scratch.candidates);
         let limit = self.scratch.limit(&query);
-        let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now, among_pods: query.among_pods() };
+        let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now, among_pods: query.among_pods(), volumes: query.volumes() };
         let verdict = |ix: NodeIx| match self.scratch.candidates.binary_search(&ix.0) {
             Err(_) if taken.contains_key(&ix) => Verdict::Rejected(taken[&ix].clone()),
             Err(_) => {
@@ -99,6 +100,7 @@ impl Planner {
         if best.is_none() {
             decision.wake = wake_on(&decision, snapshot, pod, bounds);
             decision.wake.pods = PodWait::new(snapshot, pod, decision.reasons());
+            decision.wake.volumes = VolumeWait::new(pod, decision.reasons());
         }
         decision
     }
@@ -148,12 +150,13 @@ fn figures(subject: &Subject<'_>, ix: NodeIx) -> String {
 /// The figures of a member of a group, in the state where all are placed.
 pub(super) fn figures_of_member(after: &Snapshot, pod: &Pod, ix: NodeIx, now: Timestamp) -> String {
     let bounds = resolve(after, pod, Warmth::Warm, &[]).ok().flatten();
-    figures(&Subject { snapshot: after, pod, bounds: bounds.as_deref(), now, among_pods: Default::default() }, ix)
+    figures(&Subject { snapshot: after, pod, bounds: bounds.as_deref(), now, among_pods: Default::default(), volumes: None }, ix)
 }
 
 /// Every member of a group that has no placement.
 pub(super) fn unplaceable(snapshot: &Snapshot, pod: &Pod, members: &[PodKey]) -> Decision {
     let mut decision = held(snapshot, pod, Hold::GroupUnplaceable { members: members.iter().map(ToString::to_string).collect() });
     decision.wake.pods = PodWait::on(snapshot, pod, true, true);
+    decision.wake.volumes = VolumeWait::on_anything(pod);
     decision
 }

@@ -16,6 +16,7 @@ mod rank;
 mod reason;
 mod wake;
 mod wake_on_pods;
+mod wake_on_volumes;
 
 #[cfg(test)]
 mod tests;
@@ -29,3 +30,4 @@ pub use preempt::{Eviction, Preemption};
 pub use reason::{Hold, Reason, VerdictCode};
 pub use wake::{RttWait, Topic, Topics, WakeOn};
 pub use wake_on_pods::PodWait;
+pub use wake_on_volumes::VolumeWait;

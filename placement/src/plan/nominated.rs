@@ -43,6 +43,6 @@ impl Planner {
         now: Timestamp,
     ) -> Vec<Reason> {
         let query = Query::new(&mut self.columns, snapshot, pod, bounds, now);
-        filter::check(&Subject { snapshot, pod, bounds, now, among_pods: query.among_pods() }, ix)
+        filter::check(&Subject { snapshot, pod, bounds, now, among_pods: query.among_pods(), volumes: query.volumes() }, ix)
     }
 }

@@ -5,7 +5,7 @@ use super::rank::{Query, Scratch};
 use super::{Choice, Decision, Hold, Warmth};
 use crate::cluster::{NodeIx, Pod, PodKey, Snapshot};
 use crate::constraint::{self, Referrer, ResolvedBound, mutual_groups};
-use crate::filter::named;
+use crate::filter::{Volumes, named};
 use crate::units::Timestamp;
 use smallvec::SmallVec;
 
@@ -89,6 +89,7 @@ pub(super) fn resolve<'a>(snapshot: &'a Snapshot, pod: &'a Pod, warm: Warmth, gr
         return Err(Hold::NoNodes);
     }
     named::named(pod)?;
+    Volumes::new(snapshot, pod).map_err(Hold::Volumes)?;
     bounds(snapshot, pod, warm, group)
 }
 

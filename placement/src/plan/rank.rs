@@ -7,7 +7,7 @@ use crate::cluster::{
 use crate::constraint::{ReplicaRule, ResolvedBound, Statistic};
 use crate::filter::inter_pod_affinity::PodRules;
 use crate::filter::pod_topology_spread::{self, Inclusion, Spread};
-use crate::filter::{AmongPods, Domains, cloud_role, delay_bound, node_declared_features, node_ports, node_resources_fit::Need};
+use crate::filter::{AmongPods, Domains, Volumes, cloud_role, delay_bound, node_declared_features, node_ports, node_resources_fit::Need};
 use crate::score::inter_pod_affinity::{PodPreference, PodScale};
 use crate::score::node_resources_fit::{Line, score_by};
 use crate::score::pod_topology_spread::{SpreadPreference, SpreadScale};
@@ -43,6 +43,7 @@ pub(super) struct Query<'a> {
     pod_rules: Option<PodRules>,
     pod_preference: Option<PodPreference>,
     images: Option<usize>,
+    volumes: Option<Volumes<'a>>,
     /// Empty: ranked by kube-scheduler's scores alone.
     sites: SmallVec<[Site<'a>; 4]>,
     service: Micros,
@@ -87,6 +88,8 @@ impl<'a> Query<'a> {
             preference: columns.preference(snapshot, &preferred),
             added: added.and_then(|terms| columns.affinity(snapshot, &Labels::new(), Some(terms))),
             images: columns.image_scores(snapshot, &pod.images),
+            // What would hold the pod back was asked before.
+            volumes: Volumes::new(snapshot, pod).ok().flatten(),
             sites,
             service,
             scoring: [cpu, memory],
@@ -97,6 +100,10 @@ impl<'a> Query<'a> {
 
     pub fn among_pods(&self) -> AmongPods<'_> {
         AmongPods { spread: self.spread.as_ref(), affinity: self.pod_rules.as_ref() }
+    }
+
+    pub fn volumes(&self) -> Option<&Volumes<'a>> {
+        self.volumes.as_ref()
     }
 
     pub fn ranked(&self) -> bool {
@@ -241,6 +248,9 @@ impl Scratch {
         if let Some(rules) = &query.pod_rules {
             rules.restrict(&mut self.mask);
         }
+        if let Some(volumes) = &query.volumes {
+            volumes.restrict(&mut self.mask);
+        }
         let need = Need::new(snapshot, &query.pod.requests);
         let load = snapshot.load();
         self.candidates.clear();
@@ -346,7 +356,7 @@ impl<'a, 'q> Order<'a, 'q> {
 }
 
 /// Names of the scores, as kube-scheduler's plugins are called.
-const SCORES: [&str; 7] = [
+const SCORES: [&str; 8] = [
     "TaintToleration",
     "NodeAffinity",
     "NodeResourcesFit",
@@ -354,6 +364,7 @@ const SCORES: [&str; 7] = [
     "InterPodAffinity",
     "NodeResourcesBalancedAllocation",
     "ImageLocality",
+    "VolumeBinding",
 ];
 
 /// kube-scheduler's weighted sum among one pod's feasible nodes.
@@ -389,7 +400,7 @@ impl<'a, 'q> Scorer<'a, 'q> {
 
     /// Raw score, score and weight, in the order of `SCORES`; `None` where kube-scheduler skips the plugin for this pod.
     #[inline]
-    fn lines(&self, node: usize) -> [Option<(i64, i64, i64)>; 7] {
+    fn lines(&self, node: usize) -> [Option<(i64, i64, i64)>; 8] {
         let (chunk, slot) = self.query.load(node);
         let allocatable = [chunk.allocatable[0][slot], chunk.allocatable[1][slot]];
         let with_pod = |have: &[[i64; CHUNK]], pod: &[i64]| [have[0][slot] + pod[0], have[1][slot] + pod[1]];
@@ -414,7 +425,9 @@ impl<'a, 'q> Scorer<'a, 'q> {
             pod_topology_spread,
             inter_pod_affinity,
             image_locality,
+            volume_binding,
         } = self.weights;
+        let volumes = self.query.volumes.as_ref().filter(|volumes| volumes.is_scored()).map(|volumes| volumes.score(node));
         [
             Some((intolerable, taints, i64::from(taint_toleration))),
             self.query.preference.map(preference).map(|raw| (raw, affinity(raw), i64::from(node_affinity))),
@@ -423,6 +436,7 @@ impl<'a, 'q> Scorer<'a, 'q> {
             pods.map(|(raw, score)| (raw, score, i64::from(inter_pod_affinity))),
             self.balanced.then(balanced).map(|score| (score, score, i64::from(node_resources_balanced_allocation))),
             self.query.images.map(|at| self.columns.image_score(at, node)).map(|score| (score, score, i64::from(image_locality))),
+            volumes.map(|score| (score, score, i64::from(volume_binding))),
         ]
     }
 

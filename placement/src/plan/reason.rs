@@ -2,6 +2,7 @@
 
 use crate::cluster::Refusal;
 use crate::constraint::DelayError;
+use crate::filter::VolumeHold;
 use crate::filter::named::NamedBy;
 use crate::units::Micros;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,42 @@ pub enum Reason {
         used: i64,
         allocatable: i64,
     },
+    /// A pod on the node has a disk that the pod can't share.
+    DiskConflict,
+    /// A claim for one pod alone is another's.
+    ClaimInUse {
+        claim: String,
+    },
+    /// The node can't attach so many volumes of the driver.
+    VolumeLimit {
+        driver: String,
+        used: i64,
+        limit: i64,
+    },
+    /// The node lacks a driver that pods with its volumes need.
+    DriverMissing {
+        driver: String,
+    },
+    /// A bound volume is not to be had on the node.
+    VolumeAffinity {
+        volume: String,
+    },
+    /// There is no volume for the claim on the node, and none can be made.
+    NoVolume {
+        claim: String,
+    },
+    /// A volume for the claim could be made on the node if there were room.
+    StorageFull {
+        claim: String,
+    },
+    /// The claim is bound to a volume that is gone.
+    VolumeMissing {
+        claim: String,
+    },
+    /// A bound volume is in another zone or region.
+    VolumeZone {
+        volume: String,
+    },
     /// With the pod, its domain would hold `skew` matching pods more than the emptiest.
     SpreadSkew {
         key: String,
@@ -89,6 +126,10 @@ impl Reason {
         match self {
             Reason::TooManyPods { .. }
             | Reason::NodePorts
+            | Reason::DiskConflict
+            | Reason::ClaimInUse { .. }
+            | Reason::VolumeLimit { .. }
+            | Reason::DriverMissing { .. }
             | Reason::SpreadSkew { .. }
             | Reason::PodAntiAffinity { .. }
             | Reason::ExistingAntiAffinity { .. } => VerdictCode::Unschedulable,
@@ -107,6 +148,12 @@ impl Reason {
             Reason::NodePorts => "NodePorts",
             Reason::NodeDeclaredFeatures => "NodeDeclaredFeatures",
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
+            Reason::DiskConflict | Reason::ClaimInUse { .. } => "VolumeRestrictions",
+            Reason::VolumeLimit { .. } | Reason::DriverMissing { .. } => "NodeVolumeLimits",
+            Reason::VolumeAffinity { .. } | Reason::NoVolume { .. } | Reason::StorageFull { .. } | Reason::VolumeMissing { .. } => {
+                "VolumeBinding"
+            }
+            Reason::VolumeZone { .. } => "VolumeZone",
             Reason::SpreadSkew { .. } | Reason::SpreadLabel { .. } => "PodTopologySpread",
             Reason::PodAffinity | Reason::PodAntiAffinity { .. } | Reason::ExistingAntiAffinity { .. } => "InterPodAffinity",
             Reason::RttAbove { .. } | Reason::RttUnmeasured { .. } => "DelayBound",
@@ -127,6 +174,13 @@ impl Reason {
                     [*requested, allocatable - used, *allocatable].map(|amount| in_units(resource, amount));
                 format!("Insufficient {resource}: requests {requested}, {free} of {allocatable} free")
             }
+            Reason::ClaimInUse { claim } => format!("claim {claim} is for one pod alone, and another uses it"),
+            Reason::VolumeLimit { driver, used, limit } => format!("volumes of {driver}: {used} of {limit} attached"),
+            Reason::VolumeAffinity { volume } => format!("volume {volume} is not to be had there"),
+            Reason::NoVolume { claim } => format!("no volume for claim {claim}"),
+            Reason::StorageFull { claim } => format!("no room for a volume for claim {claim}"),
+            Reason::VolumeMissing { claim } => format!("claim {claim} is bound to a volume that is gone"),
+            Reason::VolumeZone { volume } => format!("volume {volume} is in another zone"),
             Reason::SpreadSkew { key, skew, max_skew } => {
                 format!("topology spread: its domain of {key} would hold {skew} more pods than the emptiest, maxSkew {max_skew}")
             }
@@ -170,6 +224,17 @@ impl fmt::Display for Reason {
             Reason::NotNamed { by } => write!(f, "node(s) didn't satisfy plugin(s) {by}"),
             Reason::TooManyPods { .. } => f.write_str("Too many pods"),
             Reason::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),
+            Reason::DiskConflict => f.write_str("node(s) had no available disk"),
+            Reason::ClaimInUse { .. } => f.write_str(
+                "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod",
+            ),
+            Reason::VolumeLimit { .. } => f.write_str("node(s) exceed max volume count"),
+            Reason::DriverMissing { driver } => write!(f, "{driver} CSI driver is not installed on the node"),
+            Reason::VolumeAffinity { .. } => f.write_str("node(s) didn't match PersistentVolume's node affinity"),
+            Reason::NoVolume { .. } => f.write_str("node(s) didn't find available persistent volumes to bind"),
+            Reason::StorageFull { .. } => f.write_str("node(s) did not have enough free storage"),
+            Reason::VolumeMissing { .. } => f.write_str("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"),
+            Reason::VolumeZone { .. } => f.write_str("node(s) had no available volume zone"),
             Reason::SpreadSkew { .. } => f.write_str("node(s) didn't match pod topology spread constraints"),
             Reason::SpreadLabel { .. } => f.write_str("node(s) didn't match pod topology spread constraints (missing required label)"),
             Reason::PodAffinity => f.write_str("node(s) didn't match pod affinity rules"),
@@ -193,6 +258,8 @@ pub enum Hold {
     AffinityConflict,
     /// `spec.nodeName` and the required node affinity name different nodes.
     NamesConflict,
+    /// The pod's claims are not ready.
+    Volumes(VolumeHold),
     /// The reference is no node, workload or pod of the namespace.
     UnknownReference {
         from: String,
@@ -227,6 +294,7 @@ impl fmt::Display for Hold {
             Hold::DelayInvalid(errors) => write!(f, "{}", join(errors.iter().map(ToString::to_string).collect())),
             Hold::AffinityConflict => f.write_str("pod affinity terms conflict"),
             Hold::NamesConflict => write!(f, "node(s) didn't satisfy plugin(s) {} simultaneously", NamedBy::Both),
+            Hold::Volumes(hold) => hold.fmt(f),
             Hold::UnknownReference { from, namespace } => {
                 write!(f, "delay reference {from:?} is no node, and no workload or pod of namespace {namespace:?}")
             }

@@ -1,6 +1,6 @@
 //! Which events may help a pod that was rejected.
 
-use super::{Hold, PodWait, Reason};
+use super::{Hold, PodWait, Reason, VolumeWait};
 use crate::cluster::{ClusterEvent, Pod, PodKey, mix, name_hash};
 use crate::constraint::{DelayBound, Missing, Reference, Statistic};
 use crate::topology::PairStat;
@@ -78,9 +78,11 @@ impl ClusterEvent {
             ClusterEvent::PodReleased { pod, .. } => {
                 let mut topics = with(of_pod(pod), PodWait::topics_of_released(pod));
                 topics.push(Topic::room());
+                topics.extend(VolumeWait::topic_of_released(pod));
                 topics
             }
             ClusterEvent::PodRelabelled { before, after } => with(PodWait::topics_of_placed(before), PodWait::topics_of_placed(after)),
+            ClusterEvent::Storage(change) => smallvec![VolumeWait::topic_of(change)],
             ClusterEvent::RttChanged { a, b, .. } => smallvec![Topic::any_rtt(), Topic::rtt(a), Topic::rtt(b)],
             ClusterEvent::TopologyWarm => smallvec![Topic::warm()],
         }
@@ -120,6 +122,8 @@ pub struct WakeOn {
     pub warm: bool,
     /// Other pods come, go, or change their labels.
     pub pods: Option<Box<PodWait>>,
+    /// Storage changes, or a pod leaves its volumes.
+    pub volumes: Option<Box<VolumeWait>>,
 }
 
 impl WakeOn {
@@ -132,6 +136,8 @@ impl WakeOn {
         match hold {
             // Only a change of the pod itself.
             Hold::SchedulingGates(_) | Hold::Refused(_) | Hold::DelayInvalid(_) | Hold::AffinityConflict | Hold::NamesConflict => {}
+            // Through `volumes`, which knows the claims.
+            Hold::Volumes(_) => {}
             Hold::UnknownReference { from, .. } => {
                 self.references.push(from.clone());
                 // The first measurement of that name makes it known, if no node object does.
@@ -158,6 +164,14 @@ impl WakeOn {
             Reason::NodeAffinity | Reason::AddedAffinity => self.labels = true,
             Reason::NodePorts => self.room = true,
             Reason::NodeDeclaredFeatures => self.features = true,
+            // Through `volumes`, which knows the claims.
+            Reason::DiskConflict | Reason::ClaimInUse { .. } | Reason::VolumeLimit { .. } | Reason::DriverMissing { .. } => {}
+            // And through `volumes`.
+            Reason::VolumeAffinity { .. }
+            | Reason::NoVolume { .. }
+            | Reason::StorageFull { .. }
+            | Reason::VolumeMissing { .. }
+            | Reason::VolumeZone { .. } => self.labels = true,
             // And through `pods`, which knows the terms.
             Reason::SpreadSkew { .. } | Reason::SpreadLabel { .. } => {
                 (self.labels, self.taints, self.node_deleted) = (true, true, true);
@@ -206,7 +220,8 @@ impl WakeOn {
         let names = self.references.iter().map(String::as_str).chain([self.pod.name.as_str()]).map(Topic::name);
         let rtts = self.rtts.iter().map(|wait| wait.node.as_deref().map_or_else(Topic::any_rtt, Topic::rtt));
         let pods = self.pods.iter().flat_map(|wait| wait.topics());
-        let mut topics: Vec<Topic> = classes.chain(names).chain(rtts).chain(pods).collect();
+        let volumes = self.volumes.iter().flat_map(|wait| wait.topics());
+        let mut topics: Vec<Topic> = classes.chain(names).chain(rtts).chain(pods).chain(volumes).collect();
         topics.sort_unstable();
         topics.dedup();
         topics
@@ -226,6 +241,7 @@ impl WakeOn {
                 || key.namespace == self.pod.namespace && (named(&key.name) || owner.as_ref().is_some_and(|owner| named(&owner.name)))
         };
         let pods = |wakes: &dyn Fn(&PodWait) -> bool| self.pods.as_deref().is_some_and(wakes);
+        let volumes = |wakes: &dyn Fn(&VolumeWait) -> bool| self.volumes.as_deref().is_some_and(wakes);
         match event {
             ClusterEvent::NodeAdded { node } => self.node_added || named(node),
             ClusterEvent::NodeUpdated { labels, taints, allocatable, features, .. } => {
@@ -236,7 +252,10 @@ impl WakeOn {
             ClusterEvent::PodAdded { pod } | ClusterEvent::PodUpdated { pod } | ClusterEvent::PodGone { pod } => refers(pod),
             ClusterEvent::PodPlaced { pod, .. } => refers(pod) || pods(&|wait| wait.placed(pod)),
             // A replica that goes may be the one that was too far for `replicas: all`.
-            ClusterEvent::PodReleased { pod, .. } => self.room || refers(pod) || pods(&|wait| wait.released(pod)),
+            ClusterEvent::PodReleased { pod, .. } => {
+                self.room || refers(pod) || pods(&|wait| wait.released(pod)) || volumes(&|wait| wait.released(pod))
+            }
+            ClusterEvent::Storage(change) => volumes(&|wait| wait.changed(change)),
             ClusterEvent::PodRelabelled { before, after } => pods(&|wait| wait.relabelled(before, after)),
             ClusterEvent::RttChanged { a, b, old, new } => {
                 self.rtts.iter().any(|wait| wait.ends_at(a, b) && wait.helped(old.as_ref(), new, self.max_age))

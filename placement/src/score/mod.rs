@@ -10,6 +10,7 @@ pub mod node_resources_fit;
 pub mod pod_topology_spread;
 pub mod response_time;
 pub mod taint_toleration;
+pub mod volume_binding;
 
 /// Score of a node that could not be better.
 pub const MAX_SCORE: i64 = 100;

@@ -30,7 +30,7 @@ pub fn score_by(strategy: &FitStrategy, lines: impl Iterator<Item = Line>) -> i6
         let score = match strategy {
             FitStrategy::LeastAllocated => (capacity - taken) * MAX_SCORE / capacity,
             FitStrategy::MostAllocated => taken * MAX_SCORE / capacity,
-            FitStrategy::RequestedToCapacityRatio(shape) => at(shape, taken * 100 / capacity),
+            FitStrategy::RequestedToCapacityRatio(shape) => on_shape(shape, taken * 100 / capacity),
         };
         // This strategy leaves resources that score nothing out of the mean, and rounds it.
         if score > 0 || !matches!(strategy, FitStrategy::RequestedToCapacityRatio(_)) {
@@ -45,7 +45,7 @@ pub fn score_by(strategy: &FitStrategy, lines: impl Iterator<Item = Line>) -> i6
 }
 
 /// The score at a utilisation: on the line between the points around it, level before the first and after the last.
-fn at(shape: &[(i64, i64)], utilisation: i64) -> i64 {
+pub(super) fn on_shape(shape: &[(i64, i64)], utilisation: i64) -> i64 {
     let after = shape.iter().position(|(point, _)| utilisation <= *point);
     match after {
         None => shape.last().map_or(0, |(_, score)| *score),

@@ -1,0 +1,173 @@
+//! VolumeBinding: the node reaches the pod's bound volumes, and for every claim that waits for its pod there is a volume that it reaches, or one can be
+//! made for it (kube-scheduler 1.37, plugin VolumeBinding; unresolvable).
+//!
+//! Claims are matched the smallest first, each with the smallest volume that will do, so that large volumes are left for large claims.
+
+use super::node_affinity::term_matches_labels;
+use super::pod_claims::{self, PodClaim};
+use crate::cluster::{
+    ClaimRef, CsiDriver, CsiNode, CsiStorageCapacity, Node, NodeIx, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim, Pod,
+    Snapshot, StorageClass, VolumePlan,
+};
+use crate::plan::Reason;
+use crate::score;
+use std::collections::BTreeMap;
+
+pub struct Binding<'a> {
+    snapshot: &'a Snapshot,
+    bound: Vec<&'a PersistentVolumeClaim>,
+    /// Claims that wait for the pod to have a node.
+    open: Vec<&'a PersistentVolumeClaim>,
+}
+
+/// How the open claims would be served on one node.
+#[derive(Default)]
+pub struct Found<'a> {
+    matched: Vec<(&'a PersistentVolume, &'a PersistentVolumeClaim)>,
+    /// With the room that the volume takes some of, where it is kept count of.
+    provisions: Vec<(&'a PersistentVolumeClaim, Option<&'a CsiStorageCapacity>)>,
+}
+
+/// What binding the pod's claims on the node takes; `None`: the node can't have them.
+pub fn plan(snapshot: &Snapshot, pod: &Pod, ix: NodeIx) -> Option<VolumePlan> {
+    if pod.volumes.is_empty() {
+        return Some(VolumePlan::default());
+    }
+    let claims = pod_claims::claims(snapshot, pod).ok()?;
+    let (Some(binding), Some(node)) = (Binding::new(snapshot, &claims), snapshot.node(ix)) else { return Some(VolumePlan::default()) };
+    let found = binding.find(node).ok()?;
+    let bindings = found.matched.iter().map(|(volume, claim)| (volume.name.clone(), claim.reference()));
+    let provisions: Vec<ClaimRef> = found.provisions.iter().map(|(claim, _)| claim.reference()).collect();
+    Some(VolumePlan { bindings: bindings.collect(), provisions })
+}
+
+impl<'a> Binding<'a> {
+    /// `None`: the pod has no claims.
+    pub fn new(snapshot: &'a Snapshot, claims: &[PodClaim<'a>]) -> Option<Binding<'a>> {
+        let (bound, open): (Vec<_>, Vec<_>) = claims.iter().map(|of| &**of.claim).partition(|claim| claim.is_bound());
+        (!claims.is_empty()).then_some(Binding { snapshot, bound, open })
+    }
+
+    /// Whether some claim has yet to get its volume.
+    pub fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// # Errors
+    /// Why the node can't have the volumes.
+    pub fn find(&self, node: &Node) -> Result<Found<'a>, Vec<Reason>> {
+        let mut reasons: Vec<Reason> = self.bound_elsewhere(node).into_iter().collect();
+        match self.serve(node) {
+            Ok(found) if reasons.is_empty() => return Ok(found),
+            Ok(_) => {}
+            Err(reason) => reasons.push(reason),
+        }
+        Err(reasons)
+    }
+
+    fn bound_elsewhere(&self, node: &Node) -> Option<Reason> {
+        for claim in &self.bound {
+            let name = claim.volume.as_deref().unwrap_or_default();
+            let Some(volume) = self.snapshot.stored::<PersistentVolume>("", name) else {
+                return Some(Reason::VolumeMissing { claim: claim.name.clone() });
+            };
+            let csi_node = || self.snapshot.stored::<CsiNode>("", &node.name);
+            let migration = volume.migration.as_ref().filter(|of| csi_node().is_some_and(|on| on.migrated.contains(&of.plugin)));
+            if !reaches(node, migration.map_or(&volume.node_affinity, |migration| &migration.node_affinity)) {
+                return Some(Reason::VolumeAffinity { volume: volume.name.clone() });
+            }
+        }
+        None
+    }
+
+    fn serve(&self, node: &Node) -> Result<Found<'a>, Reason> {
+        let mut found = Found::default();
+        let (mut unmatched, mut provisioned) = (Vec::new(), Vec::new());
+        for claim in &self.open {
+            match self.snapshot.selected_node(claim) {
+                Some(selected) if selected == node.name => provisioned.push(*claim),
+                Some(_) => return Err(Reason::NoVolume { claim: claim.name.clone() }),
+                None => unmatched.push(*claim),
+            }
+        }
+        unmatched.sort_by_key(|claim| claim.request.unwrap_or(0));
+        for claim in unmatched {
+            let is_taken = |volume: &PersistentVolume| found.matched.iter().any(|(taken, _)| taken.name == volume.name);
+            match self.volume_for(claim, node, is_taken) {
+                Some(volume) => found.matched.push((volume, claim)),
+                None => provisioned.push(claim),
+            }
+        }
+        for claim in provisioned {
+            found.provisions.push((claim, self.provision(claim, node)?));
+        }
+        Ok(found)
+    }
+
+    /// A volume that the claim was promised, else the smallest free one.
+    fn volume_for(
+        &self,
+        claim: &'a PersistentVolumeClaim,
+        node: &Node,
+        is_taken: impl Fn(&PersistentVolume) -> bool,
+    ) -> Option<&'a PersistentVolume> {
+        let suits = |volume: &&PersistentVolume| {
+            let large_enough = volume.capacity >= claim.request.unwrap_or(0);
+            let same_kind = volume.block == claim.block && volume.attributes_class == claim.attributes_class;
+            large_enough && same_kind && !volume.terminating && !is_taken(volume)
+        };
+        let promised = self.snapshot.volumes_for(claim).map(|volume| &**volume).find(suits);
+        if promised.is_some() {
+            return promised.filter(|volume| reaches(node, &volume.node_affinity));
+        }
+        let free = self.snapshot.free_volumes(&claim.class).map(|volume| &**volume).filter(suits);
+        free.filter(|volume| volume.available).find(|volume| {
+            let selected = claim.selector.as_ref().is_none_or(|selector| selector.matches(&volume.labels));
+            let modes = claim.access_modes.iter().all(|mode| volume.access_modes.contains(mode));
+            selected && modes && reaches(node, &volume.node_affinity)
+        })
+    }
+
+    /// Whether a volume can be made for the claim on the node, and of what room.
+    fn provision(&self, claim: &'a PersistentVolumeClaim, node: &Node) -> Result<Option<&'a CsiStorageCapacity>, Reason> {
+        let none = || Reason::NoVolume { claim: claim.name.clone() };
+        let class = self.snapshot.stored::<StorageClass>("", &claim.class).ok_or_else(none)?;
+        let provisioner = class.provisioner.as_deref().ok_or_else(none)?;
+        let reached = |topologies: &Vec<_>| topologies.iter().any(|of: &crate::cluster::LabelSelector| of.matches(&node.labels));
+        if !class.topologies.as_ref().is_none_or(reached) {
+            return Err(none());
+        }
+        let counted = self.snapshot.stored::<CsiDriver>("", provisioner).is_some_and(|driver| driver.storage_capacity);
+        let Some(request) = claim.request.filter(|_| counted) else { return Ok(None) };
+        let mut rooms = self.snapshot.capacities(&claim.class).map(|capacity| &**capacity);
+        let holds = |room: &&CsiStorageCapacity| {
+            room.limit().is_some_and(|limit| limit >= request) && room.nodes.as_ref().is_some_and(|nodes| nodes.matches(&node.labels))
+        };
+        rooms.find(holds).map(Some).ok_or_else(|| Reason::StorageFull { claim: claim.name.clone() })
+    }
+}
+
+impl Found<'_> {
+    /// By how full the chosen volumes would be, or else the room for those to be made; each class counts alike.
+    pub fn score(&self, shape: &[(i64, i64)]) -> i64 {
+        let mut classes: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+        for (volume, claim) in &self.matched {
+            let (requested, capacity) = classes.entry(&volume.class).or_default();
+            (*requested, *capacity) = (*requested + claim.request.unwrap_or(0), *capacity + volume.capacity);
+        }
+        if self.matched.is_empty() {
+            for (claim, room) in &self.provisions {
+                let Some(room) = room else { continue };
+                let (requested, capacity) = classes.entry(&claim.class).or_default();
+                // Not the sum: all of a class are made of the same room.
+                (*requested, *capacity) = (*requested + claim.request.unwrap_or(0), room.capacity.unwrap_or(0));
+            }
+        }
+        score::volume_binding::score(classes.into_values(), shape)
+    }
+}
+
+/// By labels alone: kube-scheduler does not look at the node's name here.
+fn reaches(node: &Node, affinity: &Option<Vec<NodeSelectorTerm>>) -> bool {
+    affinity.as_ref().is_none_or(|terms| terms.iter().any(|term| term_matches_labels(term, &node.labels, "")))
+}
