@@ -51,6 +51,12 @@ pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 pub const POD_TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
 /// EndpointSlice label that names its Service.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+/// Annotation of claims: the scheduler has chosen the node for which a volume is to be provisioned.
+pub const SELECTED_NODE_ANNOTATION: &str = "volume.kubernetes.io/selected-node";
+/// Annotation of claims whose binding is done.
+pub const BIND_COMPLETED_ANNOTATION: &str = "pv.kubernetes.io/bind-completed";
+/// Annotation of volumes and claims that were bound to each other by a controller, not by a user.
+pub const BOUND_BY_CONTROLLER_ANNOTATION: &str = "pv.kubernetes.io/bound-by-controller";
 /// Pod annotation of a static pod's copy in the API.
 pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 

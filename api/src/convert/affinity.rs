@@ -10,7 +10,7 @@ pub(super) fn node_affinity(affinity: Option<&v1::NodeAffinity>, unreadable: &mu
     let Some(affinity) = affinity else { return NodeAffinity::default() };
     let required = affinity.required_during_scheduling_ignored_during_execution.as_ref().map(|selector| {
         let path = format!("{PATH}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
-        selector.node_selector_terms.iter().enumerate().map(|(i, t)| term(t, || format!("{path}[{i}]"), unreadable)).collect()
+        terms(&selector.node_selector_terms, &path, unreadable)
     });
     let preferred = affinity.preferred_during_scheduling_ignored_during_execution.iter().flatten().enumerate().map(|(i, preference)| {
         let path = || format!("{PATH}.preferredDuringSchedulingIgnoredDuringExecution[{i}].preference");
@@ -28,6 +28,11 @@ pub(crate) fn added_affinity(affinity: Option<&v1::NodeAffinity>) -> Result<Node
     let mut unreadable = Unreadable::default();
     let read = node_affinity(affinity, &mut unreadable);
     unreadable.refusals.into_iter().next().map_or(Ok(read), Err)
+}
+
+/// Terms of a node selector at a path.
+pub(super) fn terms(of: &[v1::NodeSelectorTerm], path: &str, unreadable: &mut Unreadable) -> Vec<NodeSelectorTerm> {
+    of.iter().enumerate().map(|(i, t)| term(t, || format!("{path}[{i}]"), unreadable)).collect()
 }
 
 fn term(term: &v1::NodeSelectorTerm, path: impl Fn() -> String, unreadable: &mut Unreadable) -> NodeSelectorTerm {

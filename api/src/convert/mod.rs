@@ -2,6 +2,7 @@
 
 mod affinity;
 mod controller;
+mod csi_migration;
 mod delay;
 mod disruption;
 mod features;
@@ -10,9 +11,11 @@ mod label_selector;
 mod node;
 mod pod;
 mod pod_affinity;
+mod pod_volumes;
 mod ports;
 mod requests;
 mod spread;
+mod storage;
 mod taint;
 
 pub(crate) use affinity::added_affinity;
@@ -20,6 +23,9 @@ pub use controller::{replica_set_selector, replication_controller_selector, stat
 pub use disruption::disruption_budget;
 pub use node::node;
 pub use pod::pod;
+pub use storage::{
+    csi_driver, csi_node, csi_storage_capacity, persistent_volume, persistent_volume_claim, storage_class, volume_attachment,
+};
 
 use placement::cluster::Refusal;
 use placement::units::QuantityError;

@@ -3,6 +3,7 @@
 use super::affinity::node_affinity;
 use super::delay::delays;
 use super::pod_affinity::pod_affinity;
+use super::pod_volumes::pod_volumes;
 use super::ports::host_ports;
 use super::requests::requests;
 use super::spread::spread;
@@ -35,6 +36,7 @@ pub fn pod(pod: &v1::Pod) -> Pod {
     let tolerations = spec.tolerations.iter().flatten().enumerate();
     let tolerations = tolerations.filter_map(|(i, t)| toleration(i, t, &mut unreadable)).collect();
     let host_ports = host_ports(spec, &mut unreadable);
+    let volumes = pod_volumes(spec, metadata.name.as_deref().unwrap_or_default(), &mut unreadable);
     let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
     let node_name = spec.node_name.clone().filter(|name| !name.is_empty());
     let refusals = match &node_name {
@@ -79,6 +81,7 @@ pub fn pod(pod: &v1::Pod) -> Pod {
         tolerations,
         host_ports,
         images: images::of_pod(spec),
+        volumes,
         required_features: features::required(spec),
         delays,
         delay_errors,

@@ -50,7 +50,18 @@ pub const HONOURED: &[&str] = &[
     "spec.tolerations[].operator",
     "spec.tolerations[].value",
     "spec.topologySpreadConstraints",
+    "spec.volumes[].awsElasticBlockStore",
+    "spec.volumes[].azureDisk",
+    "spec.volumes[].cinder",
+    "spec.volumes[].ephemeral",
+    "spec.volumes[].gcePersistentDisk",
     "spec.volumes[].image",
+    "spec.volumes[].iscsi",
+    // Part of the name of the claim that is made for an ephemeral volume.
+    "spec.volumes[].name",
+    "spec.volumes[].persistentVolumeClaim",
+    "spec.volumes[].portworxVolume",
+    "spec.volumes[].rbd",
 ];
 
 /// Irrelevant: kube-scheduler places by none of them either. Where admission turns one into another field, that field counts.
@@ -154,25 +165,33 @@ pub const IRRELEVANT: &[&str] = &[
     "spec.terminationGracePeriodSeconds",
     // Says how long a pod stays after a taint appears.
     "spec.tolerations[].tolerationSeconds",
+    "spec.volumes[].azureFile",
     "spec.volumes[].cephfs",
     "spec.volumes[].configMap",
+    "spec.volumes[].csi",
     "spec.volumes[].downwardAPI",
     "spec.volumes[].emptyDir",
+    "spec.volumes[].fc",
+    "spec.volumes[].flexVolume",
+    "spec.volumes[].flocker",
     "spec.volumes[].gitRepo",
     "spec.volumes[].glusterfs",
     "spec.volumes[].hostPath",
-    "spec.volumes[].name",
     "spec.volumes[].nfs",
+    "spec.volumes[].photonPersistentDisk",
     "spec.volumes[].projected",
     "spec.volumes[].quobyte",
+    "spec.volumes[].scaleIO",
     "spec.volumes[].secret",
+    "spec.volumes[].storageos",
+    "spec.volumes[].vsphereVolume",
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::convert;
-    use crate::refusal::{POD_RULES, VOLUME_RULES};
+    use crate::refusal::POD_RULES;
     use placement::cluster::Pod;
     use serde_json::{Value, json};
     use std::collections::HashMap;
@@ -189,8 +208,7 @@ mod tests {
     }
 
     fn refused() -> Vec<String> {
-        let volumes = VOLUME_RULES.iter().map(|(field, ..)| format!("spec.volumes[].{field}"));
-        POD_RULES.iter().map(|(field, ..)| format!("spec.{field}")).chain(volumes).collect()
+        POD_RULES.iter().map(|(field, ..)| format!("spec.{field}")).collect()
     }
 
     fn classes_of(path: &str) -> usize {
@@ -289,6 +307,7 @@ mod tests {
                 json!([{"action": "RestartAllContainers"}])
             }
             "spec.hostUsers" => json!(false),
+            "spec.volumes[].azureDisk" => json!({"diskName": "d", "diskURI": "uri", "kind": "Managed"}),
             "spec.containers[].ports" | "spec.initContainers[].ports" => json!([{"containerPort": 80, "hostPort": 8080}]),
             "spec.preemptionPolicy" => json!("Never"),
             "spec.tolerations[].operator" => json!("Equal"),
@@ -331,6 +350,7 @@ mod tests {
     fn beside(path: &str) -> Option<(&'static str, Value)> {
         Some(match path {
             "spec.hostUsers" => ("spec.hostNetwork", json!(true)),
+            "spec.volumes[].name" => ("spec.volumes[].ephemeral", json!({})),
             "spec.initContainers[].ports" => ("spec.initContainers[].restartPolicy", json!("Always")),
             _ => return None,
         })
