@@ -3,7 +3,7 @@
 use crate::case::{Answer, Candidate, Case, Preemption, SUCCESS, Score, Verdict};
 use anyhow::{Context, Result, bail};
 use api::plugin_config::{self, PluginSettings};
-use placement::cluster::{Cluster, Controller, ControllerKind, LabelSelector, Labels, Pod, Settings, Undelayed};
+use placement::cluster::{Cluster, Controller, ControllerKind, LabelSelector, Labels, Pod, Settings, StorageObject, Undelayed};
 use placement::plan::{self, Choice, Decision, Eviction, Hold, Outcome, Planner, Reason, VerdictCode, Warmth};
 use placement::units::Timestamp;
 use serde::Deserialize as _;
@@ -70,8 +70,20 @@ fn load(cluster: &mut Cluster, object: &Value) -> Result<()> {
             controller(cluster, object, ControllerKind::ReplicationController, selector);
         }
         Some("PodDisruptionBudget") => cluster.apply_budget(api::convert::disruption_budget(&parse(object)?)),
+        Some("PersistentVolume") => store(cluster, object, api::convert::persistent_volume)?,
+        Some("PersistentVolumeClaim") => store(cluster, object, api::convert::persistent_volume_claim)?,
+        Some("StorageClass") => store(cluster, object, api::convert::storage_class)?,
+        Some("CSINode") => store(cluster, object, api::convert::csi_node)?,
+        Some("CSIDriver") => store(cluster, object, api::convert::csi_driver)?,
+        Some("CSIStorageCapacity") => store(cluster, object, api::convert::csi_storage_capacity)?,
+        Some("VolumeAttachment") => store(cluster, object, api::convert::volume_attachment)?,
         kind => bail!("objects of kind {kind:?} are not read on our side yet"),
     }
+    Ok(())
+}
+
+fn store<K: serde::de::DeserializeOwned, T: StorageObject>(cluster: &mut Cluster, object: &Value, convert: fn(&K) -> T) -> Result<()> {
+    cluster.apply_stored(convert(&parse(object)?));
     Ok(())
 }
 
@@ -116,6 +128,11 @@ fn answer_of(decision: &Decision) -> Result<Answer> {
         Outcome::Held(Hold::NoNodes) => answer.message = decision.message(),
         Outcome::Held(hold @ (Hold::AffinityConflict | Hold::NamesConflict)) => {
             let plugin = if *hold == Hold::AffinityConflict { "NodeAffinity".to_owned() } else { String::new() };
+            answer.pre_filter = Some(Verdict { code: code(VerdictCode::Unresolvable), plugin, reasons: vec![hold.to_string()] });
+            answer.message = decision.message();
+        }
+        Outcome::Held(Hold::Volumes(hold)) => {
+            let plugin = hold.plugin().to_owned();
             answer.pre_filter = Some(Verdict { code: code(VerdictCode::Unresolvable), plugin, reasons: vec![hold.to_string()] });
             answer.message = decision.message();
         }

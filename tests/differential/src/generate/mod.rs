@@ -4,24 +4,30 @@
 //! plugin looks at. Few features meet in one case, so that one does not hide the other.
 //!
 //! Not generated, because kube-scheduler itself leaves the answer to the order of events or to chance: one image with two sizes, pods of equal
-//! importance that are preempted one by one, several CSIStorageCapacities that match one node, and two pods of a node that share a host port. Not
+//! importance that are preempted one by one, several CSIStorageCapacities that match one node, and two pods of a node that share a host port; nor what its
+//! VolumeRestrictions miscounts: claims for one pod that several use, or whose name another namespace has. Not
 //! compared: preemption for a pod with hard spread constraints where pods terminate, which kube-scheduler takes from counts that they were never in.
 
+mod attached;
 mod declared_features;
+mod disks;
 mod draft;
 mod draw;
 mod host_ports;
 mod images;
 mod node_affinity;
 mod node_name;
+mod open_claims;
 mod pod_affinity;
 mod preemption;
 mod profile;
 mod resize;
 mod resources;
 mod spread;
+mod storage;
 mod taints;
 mod unschedulable;
+mod volumes;
 
 pub use draft::Draft;
 pub use draw::Draw;
@@ -45,6 +51,14 @@ pub enum Feature {
     HostPorts,
     Images,
     DeclaredFeatures,
+    /// Claims that are bound.
+    Volumes,
+    /// Claims that wait for the pod's node.
+    OpenClaims,
+    /// Limits of what nodes attach.
+    AttachedVolumes,
+    /// Disks that pods do not share.
+    Disks,
     /// Arguments of NodeAffinity and NodeResourcesFit.
     Profile,
     /// Full clusters, budgets of disruption and nominated pods.
@@ -64,6 +78,10 @@ pub const COVERED: &[Feature] = &[
     Feature::HostPorts,
     Feature::Images,
     Feature::DeclaredFeatures,
+    Feature::Volumes,
+    Feature::OpenClaims,
+    Feature::AttachedVolumes,
+    Feature::Disks,
     Feature::Profile,
     Feature::Preemption,
 ];
@@ -71,7 +89,6 @@ pub const COVERED: &[Feature] = &[
 /// What kube-scheduler looks at and the suite does not generate yet, with the reason.
 pub const OPEN: &[(&str, &str)] = &[
     ("profiles", "arguments of NodeAffinity and NodeResourcesFit alone; weights, and plugins switched off, are not generated"),
-    ("volumes", "VolumeRestrictions, NodeVolumeLimits, VolumeBinding and VolumeZone: volumes that bind a pod to nodes are refused"),
     ("DynamicResources", "resource claims are refused"),
 ];
 
@@ -91,6 +108,10 @@ impl Feature {
             Feature::HostPorts => &["NodePorts"],
             Feature::Images => &[],
             Feature::DeclaredFeatures => &["NodeDeclaredFeatures"],
+            Feature::Volumes => &["VolumeZone"],
+            Feature::OpenClaims => &["VolumeBinding"],
+            Feature::AttachedVolumes => &["NodeVolumeLimits"],
+            Feature::Disks => &["VolumeRestrictions"],
             Feature::Profile | Feature::Preemption => &[],
         }
     }
@@ -104,13 +125,25 @@ impl Feature {
             Feature::Spread => &["PodTopologySpread"],
             Feature::PodAffinity => &["InterPodAffinity"],
             Feature::Images => &["ImageLocality"],
+            Feature::OpenClaims => &["VolumeBinding"],
             Feature::Resize
             | Feature::Unschedulable
             | Feature::NodeName
             | Feature::HostPorts
             | Feature::DeclaredFeatures
+            | Feature::Volumes
+            | Feature::AttachedVolumes
+            | Feature::Disks
             | Feature::Profile
             | Feature::Preemption => &[],
+        }
+    }
+
+    /// How often it is drawn, against the others: what is at work only where much else lets it be is drawn more often.
+    fn lots(self) -> usize {
+        match self {
+            Feature::Spread | Feature::PodAffinity | Feature::NodeAffinity | Feature::OpenClaims => 2,
+            _ => 1,
         }
     }
 
@@ -127,6 +160,10 @@ impl Feature {
             Feature::HostPorts => host_ports::apply(draft),
             Feature::Images => images::apply(draft),
             Feature::DeclaredFeatures => declared_features::apply(draft),
+            Feature::Volumes => volumes::apply(draft),
+            Feature::OpenClaims => open_claims::apply(draft),
+            Feature::AttachedVolumes => attached::apply(draft),
+            Feature::Disks => disks::apply(draft),
             Feature::Profile => profile::apply(draft),
             Feature::Preemption => preemption::apply(draft),
         }
@@ -134,14 +171,16 @@ impl Feature {
 }
 
 /// How many features meet in one case, at most. Fewer, and what happens between them would be missed; more, and the first filter would hide the others.
-const TOGETHER: usize = 5;
+const TOGETHER: usize = 6;
 
 /// The case of this seed and number; the same for ever on the same code.
 pub fn generate(features: &[Feature], seed: u64, index: u64) -> Case {
     let mut draft = Draft::new(Draw::new(seed, index));
     let wanted = 1 + draft.draw.below(TOGETHER.min(features.len().max(1)));
-    let mut chosen = draft.draw.some(features, wanted);
+    let lots: Vec<Feature> = features.iter().flat_map(|feature| std::iter::repeat_n(*feature, feature.lots())).collect();
+    let mut chosen = draft.draw.some(&lots, wanted);
     chosen.sort();
+    chosen.dedup();
     chosen.into_iter().for_each(|feature| feature.apply(&mut draft));
     draft.finish(index as i64)
 }
