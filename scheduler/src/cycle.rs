@@ -85,6 +85,8 @@ impl Cycle {
             self.attempt_group(popped, &group, &snapshot, warmth, started);
         } else {
             let eviction = self.preempt(&snapshot, &popped.pod, &mut decision);
+            // What it shares with the cluster would be copied when the room is taken.
+            drop(snapshot);
             let pod = popped.pod.clone();
             self.conclude(popped, decision, started);
             if let Some(eviction) = eviction {

@@ -202,8 +202,8 @@ pub(super) struct Scratch {
     pub costs: Vec<f64>,
     /// Per candidate: RTT of the site at hand.
     site_rtt: Vec<u32>,
-    /// Per node: RTT from the target at hand.
-    row: Vec<u32>,
+    /// Per candidate: RTT from the target at hand.
+    target_rtt: Vec<u32>,
 }
 
 /// RTT that stands for an unmeasured pair; ranks last.
@@ -266,22 +266,16 @@ impl Scratch {
         }
         let (rtts, max_age) = (query.snapshot.rtt(), query.snapshot.settings().max_age);
         self.costs.resize(self.candidates.len(), 0.0);
-        self.row.resize(query.snapshot.index_len(), UNMEASURED);
         let mut weights = 0.0;
         for site in &query.sites {
             self.site_rtt.clear();
             self.site_rtt.resize(self.candidates.len(), if site.farthest { 0 } else { UNMEASURED });
             for &target in site.targets {
-                self.candidates.iter().for_each(|&node| self.row[node as usize] = UNMEASURED);
-                let row = rtts.row(target).within(Micros::MAX, Statistic::P50, query.now, max_age);
-                for (to, rtt) in row {
-                    // A name that came after the last chunk of nodes has no place here, and is no candidate.
-                    if let Some(place) = self.row.get_mut(to.at()) {
-                        *place = rtt.0;
-                    }
-                }
-                for (rtt, &node) in self.site_rtt.iter_mut().zip(&self.candidates) {
-                    let of_target = self.row[node as usize];
+                self.target_rtt.clear();
+                self.target_rtt.resize(self.candidates.len(), UNMEASURED);
+                let of_target = &mut self.target_rtt;
+                rtts.row(target).of_each(&self.candidates, Statistic::P50, query.now, max_age, |place, rtt| of_target[place] = rtt.0);
+                for (rtt, &of_target) in self.site_rtt.iter_mut().zip(&self.target_rtt) {
                     *rtt = if site.farthest { (*rtt).max(of_target) } else { (*rtt).min(of_target) };
                 }
             }

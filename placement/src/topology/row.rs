@@ -253,15 +253,59 @@ impl<'a> Row<'a> {
         self.cells().filter(move |&(_, cell)| test.admits(cell)).filter_map(move |(to, cell)| Some((to, test.code(cell).decode()?)))
     }
 
+    /// For each of these nodes, by rising index, that [`within`](Row::within) an endless bound yields: its place among them, and its RTT.
+    pub fn of_each(self, nodes: &[u32], statistic: Statistic, now: Timestamp, max_age: Span, mut each: impl FnMut(usize, Micros)) {
+        let test = Test::new(Micros::MAX, statistic, now, max_age);
+        let mut take = |place: usize, cell: Cell| {
+            if let Some(rtt) = test.code(cell).decode().filter(|_| test.admits(cell)) {
+                each(place, rtt);
+            }
+        };
+        match self.data {
+            // Both are sorted: one walk.
+            Some(RowData { cells: Cells::Sparse(cells), .. }) => {
+                let mut place = 0;
+                for &(to, cell) in cells {
+                    while nodes.get(place).is_some_and(|&node| node < to) {
+                        place += 1;
+                    }
+                    match nodes.get(place) {
+                        Some(&node) if node == to => take(place, cell),
+                        Some(_) => {}
+                        None => return,
+                    }
+                }
+            }
+            data => {
+                for (place, &node) in nodes.iter().enumerate() {
+                    let itself = (node == self.ix.0).then_some(Cell::ITSELF);
+                    if let Some(cell) = data.map_or(itself, |data| data.get(NodeIx(node))) {
+                        take(place, cell);
+                    }
+                }
+            }
+        }
+    }
+
     /// Sets the bits of the nodes that [`within`](Row::within) yields and clears none; nodes beyond the set's length are left out.
     pub fn fill_within(self, set: &mut FixedBitSet, bound: Micros, statistic: Statistic, now: Timestamp, max_age: Span) {
         let test = Test::new(bound, statistic, now, max_age);
-        let Some(RowData { cells: Cells::Dense(chunks), .. }) = self.data else {
-            let len = set.len();
-            return self.cells().filter(|&(to, cell)| to.at() < len && test.admits(cell)).for_each(|(to, _)| set.insert(to.at()));
-        };
         const BITS: usize = usize::BITS as usize;
         let len = set.len();
+        let chunks = match self.data {
+            Some(RowData { cells: Cells::Dense(chunks), .. }) => chunks,
+            Some(RowData { cells: Cells::Sparse(cells), .. }) => {
+                return cells
+                    .iter()
+                    .filter(|(to, cell)| (*to as usize) < len && test.admits(*cell))
+                    .for_each(|(to, _)| set.insert(*to as usize));
+            }
+            None => {
+                return if self.ix.at() < len {
+                    set.insert(self.ix.at())
+                };
+            }
+        };
         let words = set.as_mut_slice();
         for (number, chunk) in chunks.iter().enumerate() {
             let Some(chunk) = chunk else { continue };

@@ -196,6 +196,11 @@ proptest! {
                 let bits: Vec<usize> = expected.iter().map(|(b, _)| b.at()).filter(|&b| b < len).collect();
                 prop_assert_eq!(set.ones().collect::<Vec<_>>(), bits, "set of {}", len);
             }
+            let asked: Vec<u32> = (0..1000).filter(|to| to % 3 != 1).collect();
+            let mut told = Vec::new();
+            row.of_each(&asked, P90, now, MAX_AGE, |place, rtt| told.push((NodeIx(asked[place]), rtt)));
+            let known = row.within(Micros::MAX, P90, now, MAX_AGE).filter(|(to, _)| asked.contains(&to.0));
+            prop_assert_eq!(told, known.collect::<Vec<_>>());
         }
     }
 }
