@@ -2,8 +2,9 @@
 
 pub mod convert;
 pub mod crd;
+pub mod fields;
 pub mod labels;
-pub mod plugin_config;
+pub mod profile;
 pub mod protocol;
 pub mod rbac;
 pub mod refusal;

@@ -17,8 +17,10 @@ mod namespaces;
 mod node;
 mod node_counts;
 mod observed;
+mod plugin;
 mod pod;
 mod pod_affinity;
+mod profile;
 mod references;
 mod resources;
 mod selector;
@@ -45,14 +47,15 @@ pub use label_selector::LabelSelector;
 pub use live::Cluster;
 pub use node::{Node, Taint, TaintEffect};
 pub use node_counts::NodeCounts;
+pub use plugin::{Plugin, Point};
 pub use pod::{Controller, ControllerKind, NodeAffinity, Pod, PodKey, PodPhase, Refusal, Workload, WorkloadKind};
 pub use pod_affinity::{PodAffinity, PodTerm};
+pub use profile::{
+    Plugins, PreemptionSettings, Profile, Profiles, SpreadDefault, SpreadDefaults, VolumeBindingSettings, WhenUnsatisfiable,
+};
 pub use resources::Resources;
 pub use selector::{NodeSelectorTerm, Operator, Requirement};
-pub use settings::{
-    LabelMatch, PreemptionSettings, Price, Settings, SpreadDefault, SpreadDefaults, Undelayed, VolumeBindingSettings, Weights,
-    WhenUnsatisfiable,
-};
+pub use settings::{LabelMatch, Price, Settings, Undelayed};
 pub use snapshot::{Identity, PodView, Snapshot};
 pub use spread::SpreadConstraint;
 pub use standing::{AssumeError, WhatIf};

@@ -9,8 +9,8 @@ use super::index::{Names, PodEntry, WorkloadEntry, Workloads, name_hash, pod_has
 use super::sharded::Sharded;
 use super::storage::Storage;
 use super::{
-    Controller, DisruptionBudget, HeldTerm, LabelSelector, Labels, Node, NodeCounts, NodeIx, Pod, PodKey, PodQuery, Settings, Workload,
-    WorkloadKind,
+    Controller, DisruptionBudget, HeldTerm, LabelSelector, Labels, Node, NodeCounts, NodeIx, Pod, PodKey, PodQuery, Profile, Settings,
+    Workload, WorkloadKind,
 };
 use crate::score::demand::Demand;
 use crate::topology::RttStore;
@@ -76,6 +76,11 @@ impl Snapshot {
 
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What the pod is judged by.
+    pub fn profile(&self, pod: &Pod) -> &Profile {
+        self.settings.profiles.of(&pod.scheduler_name)
     }
 
     /// Node objects.

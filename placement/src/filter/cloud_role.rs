@@ -2,12 +2,13 @@
 //!
 //! `cloud-preferred` looks at whether the cluster *has* cloud nodes, not at whether they have room: a pod must not change sides with the load.
 
-use crate::cluster::{Pod, Snapshot, Undelayed};
+use crate::cluster::{Plugin, Pod, Snapshot, Undelayed};
 use crate::plan::Reason;
 
 /// Whether only cloud nodes may take the pod.
 pub fn applies(snapshot: &Snapshot, pod: &Pod) -> bool {
     pod.delays.is_empty()
+        && snapshot.profile(pod).filters(Plugin::CloudRole)
         && match snapshot.settings().undelayed {
             Undelayed::CloudPreferred => snapshot.cloud_count() > 0,
             Undelayed::CloudOnly => true,

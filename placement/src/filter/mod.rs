@@ -28,7 +28,7 @@ pub use domains::Domains;
 pub use pod_claims::VolumeHold;
 pub use volumes::Volumes;
 
-use crate::cluster::{NodeIx, Pod, Snapshot};
+use crate::cluster::{Node, NodeIx, Plugin, Pod, Point, Snapshot};
 use crate::constraint::ResolvedBound;
 use crate::plan::Reason;
 use crate::units::Timestamp;
@@ -52,39 +52,41 @@ pub struct AmongPods<'a> {
     pub affinity: Option<&'a inter_pod_affinity::PodRules>,
 }
 
-/// Reasons of the first filter that rejects the node, in kube-scheduler's order, then ours. Empty: the pod fits. `ix` has a node object.
+/// Reasons of the first filter of the pod's profile that rejects the node. Empty: the pod fits. `ix` has a node object.
 pub fn check(subject: &Subject<'_>, ix: NodeIx) -> Vec<Reason> {
     let Subject { snapshot, pod, .. } = *subject;
     let Some(node) = snapshot.node(ix) else { return vec![Reason::NoNode] };
+    let profile = snapshot.profile(pod);
     // What kube-scheduler does in PreFilter comes before every filter.
-    if let Some(reason) = named::check(pod, node)
-        .or_else(|| node_unschedulable::check(pod, node))
-        .or_else(|| taint_toleration::check(&pod.tolerations, &node.taints))
-        .or_else(|| node_affinity::check(pod, snapshot.settings().added_affinity.required.as_deref(), node))
-        .or_else(|| node_ports::check(snapshot, pod, ix))
-    {
+    if let Some(reason) = named::check(pod, profile, node) {
         return vec![reason];
     }
-    let insufficient = node_resources_fit::check(snapshot, pod, ix);
-    if !insufficient.is_empty() {
-        return insufficient;
-    }
-    let of_volumes = subject.volumes.map(|volumes| volumes.check(ix, node)).unwrap_or_default();
-    if !of_volumes.is_empty() {
-        return of_volumes;
-    }
-    let AmongPods { spread, affinity } = subject.among_pods;
-    if let Some(reason) = spread.and_then(|spread| spread.check(ix.at())).or_else(|| affinity.and_then(|rules| rules.check(ix.at()))) {
-        return vec![reason];
-    }
-    if let Some(reason) = node_declared_features::check(pod, node) {
-        return vec![reason];
-    }
-    if let Some(reason) = subject.bounds.and_then(|bounds| delay_bound::check(snapshot, bounds, ix, subject.now)) {
-        return vec![reason];
-    }
-    let slot = snapshot.slot(ix);
-    let cloud = slot.is_some_and(|slot| slot.cloud);
-    let implied = slot.and_then(|slot| slot.implied_taint.as_deref());
-    cloud_role::check(snapshot, pod, cloud).or_else(|| control_plane::check(&pod.tolerations, implied)).into_iter().collect()
+    let rejecting = profile.plugins.at(Point::Filter).iter().map(|plugin| check_by(*plugin, subject, node, ix));
+    rejecting.into_iter().find(|reasons| !reasons.is_empty()).unwrap_or_default()
+}
+
+/// What one filter says of the node.
+fn check_by(plugin: Plugin, subject: &Subject<'_>, node: &Node, ix: NodeIx) -> Vec<Reason> {
+    let Subject { snapshot, pod, bounds, now, among_pods, volumes } = *subject;
+    let slot = || snapshot.slot(ix);
+    let reason = match plugin {
+        Plugin::NodeName => named::check_name(pod, node),
+        Plugin::NodeUnschedulable => node_unschedulable::check(pod, node),
+        Plugin::TaintToleration => taint_toleration::check(&pod.tolerations, &node.taints),
+        Plugin::NodeAffinity => node_affinity::check(pod, snapshot.profile(pod).added_affinity.required.as_deref(), node),
+        Plugin::NodePorts => node_ports::check(snapshot, pod, ix),
+        Plugin::NodeResourcesFit => return node_resources_fit::check(snapshot, pod, ix),
+        Plugin::VolumeRestrictions | Plugin::NodeVolumeLimits | Plugin::VolumeBinding | Plugin::VolumeZone => {
+            return volumes.map(|volumes| volumes.check(plugin, ix, node)).unwrap_or_default();
+        }
+        Plugin::PodTopologySpread => among_pods.spread.and_then(|spread| spread.check(ix.at())),
+        Plugin::InterPodAffinity => among_pods.affinity.and_then(|rules| rules.check(ix.at())),
+        Plugin::NodeDeclaredFeatures => node_declared_features::check(pod, node),
+        Plugin::DelayBound => bounds.and_then(|bounds| delay_bound::check(snapshot, bounds, ix, now)),
+        Plugin::CloudRole => cloud_role::check(snapshot, pod, slot().is_some_and(|slot| slot.cloud)),
+        Plugin::ControlPlane => control_plane::check(&pod.tolerations, slot().and_then(|slot| slot.implied_taint.as_deref())),
+        // What they look at is refused, or is no filter.
+        _ => None,
+    };
+    reason.into_iter().collect()
 }

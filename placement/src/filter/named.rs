@@ -1,7 +1,7 @@
 //! Nodes that the pod names, by `spec.nodeName` or because every required term of its node affinity does: no others are looked at, whatever other
 //! filters would say of them (kube-scheduler 1.37, PreFilter of the plugins NodeName and NodeAffinity; unresolvable).
 
-use crate::cluster::{Node, NodeSelectorTerm, Operator, Pod};
+use crate::cluster::{Node, NodeSelectorTerm, Operator, Plugin, Pod, Point, Profile};
 use crate::plan::{Hold, Reason};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -32,13 +32,20 @@ pub struct Named<'a> {
     names: SmallVec<[&'a str; 2]>,
 }
 
+impl Named<'_> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().copied()
+    }
+}
+
 /// The nodes that the pod names; `None`: it names none, and all are looked at.
 ///
 /// # Errors
 /// Names that contradict each other.
-pub fn named(pod: &Pod) -> Result<Option<Named<'_>>, Hold> {
-    let required = pod.affinity.required.as_deref().and_then(names);
-    let (by, names) = match (pod.node_name.as_deref(), required) {
+pub fn named<'a>(pod: &'a Pod, profile: &Profile) -> Result<Option<Named<'a>>, Hold> {
+    let asked = |plugin| profile.plugins.has(Point::PreFilter, plugin);
+    let required = pod.affinity.required.as_deref().filter(|_| asked(Plugin::NodeAffinity)).and_then(names);
+    let (by, names) = match (pod.node_name.as_deref().filter(|_| asked(Plugin::NodeName)), required) {
         (None, None) => return Ok(None),
         (_, Some(names)) if names.is_empty() => return Err(Hold::AffinityConflict),
         (None, Some(names)) => (NamedBy::NodeAffinity, names),
@@ -49,9 +56,14 @@ pub fn named(pod: &Pod) -> Result<Option<Named<'_>>, Hold> {
     Ok(Some(Named { by, names }))
 }
 
-pub fn check(pod: &Pod, node: &Node) -> Option<Reason> {
-    let named = named(pod).ok()??;
+pub fn check(pod: &Pod, profile: &Profile, node: &Node) -> Option<Reason> {
+    let named = named(pod, profile).ok()??;
     (!named.names.contains(&node.name.as_str())).then_some(Reason::NotNamed { by: named.by })
+}
+
+/// The filter NodeName, which is seen where its PreFilter is switched off.
+pub fn check_name(pod: &Pod, node: &Node) -> Option<Reason> {
+    pod.node_name.as_ref().is_some_and(|name| *name != node.name).then_some(Reason::NodeName)
 }
 
 /// The nodes that terms name by `metadata.name In`, where every term does. Empty: each term contradicts itself.
@@ -100,8 +112,9 @@ mod tests {
             let required = terms.map(|names| vec![term(&[names])]);
             let pod =
                 Pod { node_name: node_name.map(Into::into), affinity: NodeAffinity { required, preferred: vec![] }, ..Pod::default() };
-            let fits = |name: &str| super::check(&pod, &Node { name: name.into(), ..Node::default() }).is_none();
-            match named(&pod) {
+            let profile = Profile::new("");
+            let fits = |name: &str| super::check(&pod, &profile, &Node { name: name.into(), ..Node::default() }).is_none();
+            match named(&pod, &profile) {
                 Ok(_) => assert_eq!(Ok([fits("n1"), fits("n2")]), expected, "{node_name:?} {terms:?}"),
                 Err(hold) => assert_eq!(Err(hold.to_string().as_str()), expected, "{node_name:?} {terms:?}"),
             }

@@ -1,7 +1,7 @@
 //! NodeResourcesFit: pod count, then every resource that the pod asks for, against allocatable minus what bound and assumed pods ask for
 //! (kube-scheduler 1.37, plugin NodeResourcesFit; unschedulable, unresolvable where the request exceeds allocatable itself).
 
-use crate::cluster::{BASIC, CHUNK, LoadChunk, NodeIx, Pod, Resources, Snapshot, basic};
+use crate::cluster::{BASIC, CHUNK, LoadChunk, NodeIx, Pod, Snapshot, basic};
 use crate::plan::Reason;
 use smallvec::SmallVec;
 
@@ -20,7 +20,7 @@ pub fn check(snapshot: &Snapshot, pod: &Pod, ix: NodeIx) -> Vec<Reason> {
             reasons.push(Reason::Insufficient { resource: BASIC[at].into(), requested, used, allocatable });
         }
     }
-    let ignored = &snapshot.settings().fit;
+    let ignored = &snapshot.profile(pod).fit;
     for (name, &requested) in pod.requests.extended.iter().filter(|(name, requested)| **requested > 0 && !ignored.ignores(name)) {
         let column = snapshot.resource(name).and_then(|resource| chunk.extended(resource));
         let (used, allocatable) = column.map_or((0, 0), |column| (column.requested[slot], column.allocatable[slot]));
@@ -40,9 +40,10 @@ pub struct Need {
 }
 
 impl Need {
-    pub fn new(snapshot: &Snapshot, requests: &Resources) -> Need {
+    pub fn new(snapshot: &Snapshot, pod: &Pod) -> Need {
+        let requests = &pod.requests;
         let mut need = Need { basic: basic(requests), extended: SmallVec::new(), impossible: false };
-        let ignored = &snapshot.settings().fit;
+        let ignored = &snapshot.profile(pod).fit;
         for (name, &amount) in requests.extended.iter().filter(|(name, amount)| **amount > 0 && !ignored.ignores(name)) {
             match snapshot.resource(name) {
                 Some(resource) => need.extended.push((resource, amount)),
@@ -71,6 +72,7 @@ impl Need {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Resources;
     use crate::cluster::{Cluster, Node, PodKey, Settings};
     use crate::plan::VerdictCode;
     use crate::units::{Bytes, MilliCpu};
@@ -95,7 +97,7 @@ mod tests {
         let ix = cluster.view().node_index("n").unwrap();
         let reasons: Vec<String> = super::check(cluster.view(), &asked, ix).iter().map(ToString::to_string).collect();
         assert_eq!(reasons, missing);
-        let need = Need::new(cluster.view(), &asked.requests);
+        let need = Need::new(cluster.view(), &asked);
         assert_eq!(need.fits(&cluster.view().load()[0], ix.at()), missing.is_empty(), "columns agree");
     }
 

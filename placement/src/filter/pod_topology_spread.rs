@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 /// The constraints that hold for a pod, and whether they are its own or a list of the operator's: then nodes that lack a key are not scored.
 pub fn constraints<'a>(snapshot: &Snapshot, pod: &'a Pod) -> (Cow<'a, [SpreadConstraint]>, bool) {
-    let defaults = &snapshot.settings().spread_defaults;
+    let defaults = &snapshot.profile(pod).spread_defaults;
     if !pod.spread.is_empty() {
         return (Cow::Borrowed(&pod.spread), true);
     }
@@ -153,7 +153,7 @@ pub(super) fn retain(mask: &mut FixedBitSet, satisfies: impl Fn(usize) -> bool) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{Cluster, LabelSelector, PodKey, SpreadDefault, Taint, TaintEffect, WhenUnsatisfiable};
+    use crate::cluster::{Cluster, LabelSelector, PodKey, Profile, Settings, SpreadDefault, Taint, TaintEffect, WhenUnsatisfiable};
     use crate::filter::testing::{check_fits, labels, node, pod, selector, stand, world};
     use crate::plan::VerdictCode::{Unresolvable, Unschedulable};
 
@@ -231,7 +231,8 @@ mod tests {
     #[test]
     fn the_operators_constraints_hold_for_pods_of_a_service_without_their_own() {
         let list = vec![SpreadDefault { max_skew: 1, topology_key: "zone".into(), when_unsatisfiable: WhenUnsatisfiable::DoNotSchedule }];
-        let settings = crate::cluster::Settings { spread_defaults: SpreadDefaults::List(list), ..uneven().view().settings().clone() };
+        let profile = Profile { spread_defaults: SpreadDefaults::List(list), ..Profile::new("") };
+        let settings = Settings { profiles: profile.into(), ..uneven().view().settings().clone() };
         let mut cluster = Cluster::new(settings);
         uneven().view().nodes().for_each(|(_, node)| drop(cluster.apply_node((**node).clone())));
         stand(&mut cluster, "web", &["a", "b", "x"]);

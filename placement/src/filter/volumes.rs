@@ -5,12 +5,13 @@ use super::pod_claims::{self, VolumeHold};
 use super::volume_binding::Binding;
 use super::volume_restrictions::Restrictions;
 use super::volume_zone::Zones;
-use crate::cluster::{Node, NodeIx, Pod, Snapshot};
+use crate::cluster::{Node, NodeIx, Plugin, Pod, Point, Profile, Snapshot};
 use crate::plan::Reason;
 use fixedbitset::FixedBitSet;
 
 pub struct Volumes<'a> {
     snapshot: &'a Snapshot,
+    profile: &'a Profile,
     restrictions: Option<Restrictions<'a>>,
     limits: Option<Limits<'a>>,
     binding: Option<Binding<'a>>,
@@ -29,6 +30,7 @@ impl<'a> Volumes<'a> {
         let claims = pod_claims::claims(snapshot, pod)?;
         Ok(Some(Volumes {
             snapshot,
+            profile: snapshot.profile(pod),
             restrictions: Restrictions::new(snapshot, pod, &claims),
             limits: Limits::new(snapshot, pod, &claims),
             zones: Zones::new(snapshot, &claims),
@@ -36,23 +38,25 @@ impl<'a> Volumes<'a> {
         }))
     }
 
-    /// Reasons of the first filter that rejects the node, in kube-scheduler's order.
-    pub fn check(&self, ix: NodeIx, node: &Node) -> Vec<Reason> {
-        let one = self.restrictions.as_ref().and_then(|restrictions| restrictions.check(ix));
-        if let Some(reason) = one.or_else(|| self.limits.as_ref().and_then(|limits| limits.check(ix, node))) {
-            return vec![reason];
-        }
-        let of_binding = self.binding.as_ref().and_then(|binding| binding.find(node).err()).unwrap_or_default();
-        match of_binding.is_empty() {
-            true => self.zones.as_ref().and_then(|zones| zones.check(node)).into_iter().collect(),
-            false => of_binding,
-        }
+    /// Why one of the filters rejects the node.
+    pub fn check(&self, plugin: Plugin, ix: NodeIx, node: &Node) -> Vec<Reason> {
+        let reason = match plugin {
+            Plugin::VolumeRestrictions => self.restrictions.as_ref().and_then(|restrictions| restrictions.check(ix)),
+            Plugin::NodeVolumeLimits => self.limits.as_ref().and_then(|limits| limits.check(ix, node)),
+            Plugin::VolumeZone => self.zones.as_ref().and_then(|zones| zones.check(node)),
+            Plugin::VolumeBinding => {
+                return self.binding.as_ref().and_then(|binding| binding.find(node).err()).unwrap_or_default();
+            }
+            _ => None,
+        };
+        reason.into_iter().collect()
     }
 
-    /// Takes out of the mask the nodes that a filter rejects. Few pods have such volumes: nodes are asked one by one.
+    /// Takes out of the mask the nodes that a filter of the pod's profile rejects. Few pods have such volumes: nodes are asked one by one.
     pub fn restrict(&self, mask: &mut FixedBitSet) {
+        let filters = self.profile.plugins.at(Point::Filter);
         for (ix, node) in self.snapshot.nodes() {
-            if mask.contains(ix.at()) && !self.check(ix, node).is_empty() {
+            if mask.contains(ix.at()) && filters.iter().any(|plugin| !self.check(*plugin, ix, node).is_empty()) {
                 mask.set(ix.at(), false);
             }
         }
@@ -62,7 +66,7 @@ impl<'a> Volumes<'a> {
     pub fn score(&self, node: usize) -> i64 {
         let node = self.snapshot.node(NodeIx(node as u32));
         let found = self.binding.as_ref().zip(node).and_then(|(binding, node)| binding.find(node).ok());
-        found.map_or(0, |found| found.score(&self.snapshot.settings().volume_binding.shape))
+        found.map_or(0, |found| found.score(&self.profile.volume_binding.shape))
     }
 
     /// Whether VolumeBinding's score can be anything but 0.

@@ -7,7 +7,8 @@ use super::images::Images;
 use super::interned::{Interned, hash_of};
 use super::label_column::LabelColumn;
 use crate::cluster::{
-    CHUNK, FixedSlot, Identity, Image, Labels, NodeIx, NodeSelectorTerm, Operator, Requirement, Snapshot, Taint, Toleration,
+    CHUNK, FixedSlot, Identity, Image, Labels, NodeIx, NodeSelectorTerm, Operator, Plugin, Profile, Requirement, Snapshot, Taint,
+    Toleration,
 };
 use crate::filter::{Domains, control_plane, node_affinity, node_unschedulable, taint_toleration};
 use crate::score;
@@ -23,21 +24,54 @@ const COLUMNS: usize = 512;
 /// Taints of a node and the control-plane taint it is treated as having.
 type TaintClass = (Vec<Taint>, Option<Arc<str>>);
 
-/// What one list of tolerations means.
+/// Which filters of a profile look at tolerations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct TolerationFilters {
+    taints: bool,
+    cordons: bool,
+    control_plane: bool,
+}
+
+impl TolerationFilters {
+    fn of(profile: &Profile) -> TolerationFilters {
+        TolerationFilters {
+            taints: profile.filters(Plugin::TaintToleration),
+            cordons: profile.filters(Plugin::NodeUnschedulable),
+            control_plane: profile.filters(Plugin::ControlPlane),
+        }
+    }
+}
+
+/// What one list of tolerations means for a class of taints.
+#[derive(Debug)]
+struct Tolerated {
+    /// Every hard taint.
+    taints: bool,
+    /// The filters that look at taints let the pod pass.
+    passes: bool,
+    /// Soft taints that are not tolerated.
+    intolerable: i64,
+}
+
+/// What one list of tolerations means under a profile's filters.
 #[derive(Debug, Default)]
 pub(super) struct Tolerance {
     cordoned: bool,
-    /// Per class of taints: the pod may go there, and how many soft taints it does not tolerate.
-    classes: Vec<(bool, i64)>,
+    /// Per class of taints.
+    classes: Vec<Tolerated>,
     pub mask: FixedBitSet,
 }
 
 impl Tolerance {
-    fn judge(&mut self, tolerations: &[Toleration], classes: &[TaintClass]) {
+    fn judge(&mut self, (tolerations, filters): &(Vec<Toleration>, TolerationFilters), classes: &[TaintClass]) {
         for (taints, implied) in &classes[self.classes.len()..] {
-            let out =
-                taint_toleration::untolerated(tolerations, taints).is_some() || control_plane::kept_out(tolerations, implied.as_deref());
-            self.classes.push((!out, score::taint_toleration::intolerable(tolerations, taints)));
+            let free = !filters.control_plane || !control_plane::kept_out(tolerations, implied.as_deref());
+            let tolerated = taint_toleration::untolerated(tolerations, taints).is_none();
+            self.classes.push(Tolerated {
+                taints: tolerated && free,
+                passes: (tolerated || !filters.taints) && free,
+                intolerable: score::taint_toleration::intolerable(tolerations, taints),
+            });
         }
     }
 }
@@ -60,7 +94,7 @@ pub(super) struct Columns {
     /// Some node has a soft taint.
     pub soft_taints: bool,
     labels: FxHashMap<String, LabelColumn>,
-    tolerances: Interned<Vec<Toleration>, Tolerance>,
+    tolerances: Interned<(Vec<Toleration>, TolerationFilters), Tolerance>,
     affinities: Interned<(Labels, Option<Vec<NodeSelectorTerm>>), FixedBitSet>,
     preferences: Interned<Vec<(i32, NodeSelectorTerm)>, Vec<i32>>,
     images: Images,
@@ -129,7 +163,7 @@ impl Columns {
         let schedulable = self.schedulable.contains(at);
         for (tolerations, tolerance) in self.tolerances.iter_mut() {
             tolerance.judge(tolerations, &self.classes);
-            let fits = node.is_some() && tolerance.classes[class as usize].0 && (schedulable || tolerance.cordoned);
+            let fits = node.is_some() && tolerance.classes[class as usize].passes && (schedulable || tolerance.cordoned);
             tolerance.mask.set(at, fits);
         }
         for ((selector, required), mask) in self.affinities.iter_mut() {
@@ -149,24 +183,28 @@ impl Columns {
         })
     }
 
-    /// Nodes that the tolerations lead to: taints, cordon, control plane.
-    pub fn tolerance(&mut self, tolerations: &[Toleration]) -> usize {
-        let hash = hash_of(tolerations);
-        if let Some(at) = self.tolerances.find(hash, |known| known == tolerations) {
+    /// Nodes that the tolerations lead to, as far as the profile's filters look at them: taints, cordon, control plane.
+    pub fn tolerance(&mut self, tolerations: &[Toleration], profile: &Profile) -> usize {
+        let filters = TolerationFilters::of(profile);
+        let hash = hash_of(&(tolerations, filters));
+        if let Some(at) = self.tolerances.find(hash, |known| known.0 == tolerations && known.1 == filters) {
             return at;
         }
-        let mut tolerance = Tolerance { cordoned: node_unschedulable::tolerated(tolerations), ..Tolerance::default() };
-        tolerance.judge(tolerations, &self.classes);
+        let key = (tolerations.to_vec(), filters);
+        let cordoned = !filters.cordons || node_unschedulable::tolerated(tolerations);
+        let mut tolerance = Tolerance { cordoned, ..Tolerance::default() };
+        tolerance.judge(&key, &self.classes);
         let mut mask = self.present.clone();
         if !tolerance.cordoned {
             mask.intersect_with(&self.schedulable);
         }
         let bits = usize::BITS as usize;
         for (word, classes) in mask.as_mut_slice().iter_mut().zip(self.class_of_node.chunks(bits)).filter(|(word, _)| **word != 0) {
-            *word &= classes.iter().enumerate().fold(0, |met, (bit, &class)| met | usize::from(tolerance.classes[class as usize].0) << bit);
+            let passing = |(bit, class): (usize, &u32)| usize::from(tolerance.classes[*class as usize].passes) << bit;
+            *word &= classes.iter().enumerate().fold(0, |met, of| met | passing(of));
         }
         tolerance.mask = mask;
-        self.tolerances.insert(hash, tolerations.to_vec(), tolerance)
+        self.tolerances.insert(hash, key, tolerance)
     }
 
     pub fn tolerance_mask(&self, at: usize) -> &FixedBitSet {
@@ -175,7 +213,7 @@ impl Columns {
 
     /// Whether the node's taints are tolerated, cordoned or not.
     pub fn tolerated(&self, at: usize, node: usize) -> bool {
-        self.tolerances.get(at).classes[self.class_of_node[node] as usize].0
+        self.tolerances.get(at).classes[self.class_of_node[node] as usize].taints
     }
 
     /// Domains of a topology key.
@@ -185,7 +223,7 @@ impl Columns {
 
     /// How many soft taints of the node are not tolerated.
     pub fn intolerable(&self, at: usize, node: usize) -> i64 {
-        self.tolerances.get(at).classes[self.class_of_node[node] as usize].1
+        self.tolerances.get(at).classes[self.class_of_node[node] as usize].intolerable
     }
 
     /// Nodes that selector and required terms match; `None` when neither is given.

@@ -8,6 +8,7 @@ use crate::constraint::ResolvedBound;
 use crate::filter::{self, Subject};
 use crate::units::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 impl Planner {
     /// Why nodes can't take the pod beside those nominated to them; only nodes that can't.
@@ -20,17 +21,29 @@ impl Planner {
     ) -> BTreeMap<NodeIx, Vec<Reason>> {
         let mut rejected = BTreeMap::new();
         for (ix, nominated) in snapshot.nominations() {
-            let mut what_if = None;
-            for other in nominated.filter(|other| other.priority >= pod.priority && other.key != pod.key) {
-                what_if.get_or_insert_with(|| snapshot.what_if()).put(&other.key, Some(ix));
-            }
-            let Some(what_if) = what_if else { continue };
-            let reasons = self.reasons(what_if.view(), pod, bounds, ix, now);
+            let reasons = self.beside(snapshot, pod, bounds, ix, nominated, now);
             if !reasons.is_empty() {
                 rejected.insert(ix, reasons);
             }
         }
         rejected
+    }
+
+    /// Why one node can't take the pod beside those of `nominated` that it must leave room for.
+    pub(super) fn beside<'p>(
+        &mut self,
+        snapshot: &Snapshot,
+        pod: &Pod,
+        bounds: Option<&[ResolvedBound<'_>]>,
+        ix: NodeIx,
+        nominated: impl Iterator<Item = &'p Arc<Pod>>,
+        now: Timestamp,
+    ) -> Vec<Reason> {
+        let mut what_if = None;
+        for other in nominated.filter(|other| other.priority >= pod.priority && other.key != pod.key) {
+            what_if.get_or_insert_with(|| snapshot.what_if()).put(&other.key, Some(ix));
+        }
+        what_if.map(|what_if| self.reasons(what_if.view(), pod, bounds, ix, now)).unwrap_or_default()
     }
 
     /// Why one node can't take the pod in this state; empty where it can.

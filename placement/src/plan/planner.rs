@@ -88,7 +88,7 @@ pub(super) fn resolve<'a>(snapshot: &'a Snapshot, pod: &'a Pod, warm: Warmth, gr
     if snapshot.node_count() == 0 {
         return Err(Hold::NoNodes);
     }
-    named::named(pod)?;
+    named::named(pod, snapshot.profile(pod))?;
     Volumes::new(snapshot, pod).map_err(Hold::Volumes)?;
     bounds(snapshot, pod, warm, group)
 }

@@ -5,7 +5,7 @@
 use super::decision::histogram;
 use super::planner::resolve;
 use super::{Decision, Outcome, Planner, Reason, Verdict, VerdictCode, Warmth};
-use crate::cluster::{NodeIx, Pod, PodKey, Snapshot, WhatIf, name_hash};
+use crate::cluster::{NodeIx, Plugin, Pod, PodKey, Point, Snapshot, WhatIf, name_hash};
 use crate::constraint::{ResolvedBound, pods_behind};
 use crate::units::Timestamp;
 use std::cmp::Reverse;
@@ -66,8 +66,13 @@ const HELPLESS: &str = "Preemption is not helpful for scheduling";
 const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
 
 impl Planner {
-    /// `decision`: the pod fits no node, with every node's verdict, made on this snapshot.
-    pub fn preempt(&mut self, snapshot: &Snapshot, pod: &Pod, decision: &Decision, now: Timestamp) -> Preemption {
+    /// `decision`: the pod fits no node, with every node's verdict, made on this snapshot. `None`: the pod's profile does not preempt.
+    pub fn preempt(&mut self, snapshot: &Snapshot, pod: &Pod, decision: &Decision, now: Timestamp) -> Option<Preemption> {
+        let preempts = snapshot.profile(pod).plugins.has(Point::PostFilter, Plugin::DefaultPreemption);
+        preempts.then(|| self.make_room(snapshot, pod, decision, now))
+    }
+
+    fn make_room(&mut self, snapshot: &Snapshot, pod: &Pod, decision: &Decision, now: Timestamp) -> Preemption {
         if pod.never_preempts {
             return Preemption::No { message: "not eligible due to preemptionPolicy=Never.".into(), nominated: true };
         }
@@ -79,7 +84,7 @@ impl Planner {
         let claim = Claim { snapshot, pod, bounds: bounds.as_deref(), now };
         let mut lesser = lesser_pods(snapshot, pod, &helped);
         let (mut candidates, mut statuses) = (Vec::new(), Vec::new());
-        let enough = snapshot.settings().preemption.candidates(helped.len());
+        let enough = snapshot.profile(pod).preemption.candidates(helped.len());
         // Another start for another pod, so that not always the same nodes pay; the same for the same pod.
         let start = if helped.is_empty() { 0 } else { name_hash(&pod.uid) as usize % helped.len() };
         for ix in helped[start..].iter().chain(&helped[..start]).copied() {
@@ -138,8 +143,12 @@ impl Planner {
     /// Why the node can't take the pod, alone or beside those nominated to it.
     fn reasons_in(&mut self, what_if: &WhatIf, claim: &Claim<'_>, ix: NodeIx) -> Vec<Reason> {
         let Claim { pod, bounds, now, .. } = *claim;
-        let beside = self.beside_nominated(what_if.view(), pod, bounds, now).remove(&ix);
-        beside.unwrap_or_else(|| self.reasons(what_if.view(), pod, bounds, ix, now))
+        let view = what_if.view();
+        let beside = view.nominations().find(|(node, _)| *node == ix).map(|(_, there)| self.beside(view, pod, bounds, ix, there, now));
+        match beside.unwrap_or_default() {
+            reasons if reasons.is_empty() => self.reasons(view, pod, bounds, ix, now),
+            reasons => reasons,
+        }
     }
 }
 

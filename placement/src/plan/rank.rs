@@ -2,13 +2,17 @@
 
 use super::columns::Columns;
 use crate::cluster::{
-    BASIC, CHUNK, Labels, LoadChunk, NodeIx, NodeSelectorTerm, Pod, Resources, Snapshot, SpreadConstraint, Weights, basic, mix, name_hash,
+    BASIC, CHUNK, Labels, LoadChunk, NodeIx, NodeSelectorTerm, Plugin, Pod, Point, Profile, Resources, Snapshot, SpreadConstraint, basic,
+    mix, name_hash,
 };
 use crate::constraint::{ReplicaRule, ResolvedBound, Statistic};
 use crate::filter::inter_pod_affinity::PodRules;
 use crate::filter::pod_topology_spread::{self, Inclusion, Spread};
-use crate::filter::{AmongPods, Domains, Volumes, cloud_role, delay_bound, node_declared_features, node_ports, node_resources_fit::Need};
+use crate::filter::{
+    AmongPods, Domains, Volumes, cloud_role, delay_bound, named, node_declared_features, node_ports, node_resources_fit::Need,
+};
 use crate::score::inter_pod_affinity::{PodPreference, PodScale};
+use crate::score::node_resources_balanced_allocation::Share;
 use crate::score::node_resources_fit::{Line, score_by};
 use crate::score::pod_topology_spread::{SpreadPreference, SpreadScale};
 use crate::score::{self, band, normalize, response_time::response_time_us};
@@ -30,6 +34,7 @@ pub(super) struct Site<'a> {
 pub(super) struct Query<'a> {
     pub snapshot: &'a Snapshot,
     pub pod: &'a Pod,
+    profile: &'a Profile,
     /// `None`: bounds are not looked at.
     pub bounds: Option<&'a [ResolvedBound<'a>]>,
     pub now: Timestamp,
@@ -50,7 +55,8 @@ pub(super) struct Query<'a> {
     scoring: [i64; 2],
     /// Of every scored resource: column, weight and what the pod asks for. Empty where the shorter way does.
     fit: SmallVec<[(FitColumn, i64, i64); 4]>,
-    requests: [i64; 3],
+    /// Likewise of every resource that is evened out; `None` where the pod asks for none of them.
+    balanced: Option<SmallVec<[(FitColumn, i64); 4]>>,
 }
 
 impl<'a> Query<'a> {
@@ -62,12 +68,13 @@ impl<'a> Query<'a> {
         now: Timestamp,
     ) -> Query<'a> {
         columns.sync(snapshot);
-        let (sites, service) = sites(snapshot, pod, bounds);
+        let profile = snapshot.profile(pod);
+        let (sites, service) = sites(snapshot, pod, bounds.filter(|_| profile.plugins.has(Point::Score, Plugin::ResponseTime)));
         let own = pod.own_scoring.as_deref().unwrap_or(&pod.scoring_requests);
         let [cpu, memory, _] = basic(own);
-        let preferred = preferred(snapshot, pod);
-        let added = snapshot.settings().added_affinity.required.as_ref();
-        let tolerance = columns.tolerance(&pod.tolerations);
+        let preferred = preferred(profile, pod);
+        let added = profile.added_affinity.required.as_ref();
+        let tolerance = columns.tolerance(&pod.tolerations, profile);
         let affinity = columns.affinity(snapshot, &pod.node_selector, pod.affinity.required.as_ref());
         let (spread, spread_preference) = spread(columns, snapshot, pod, tolerance, affinity);
         let domains = &mut |key: &str| columns.domains(snapshot, key);
@@ -77,6 +84,7 @@ impl<'a> Query<'a> {
         Query {
             snapshot,
             pod,
+            profile,
             bounds,
             now,
             tolerance,
@@ -93,8 +101,8 @@ impl<'a> Query<'a> {
             sites,
             service,
             scoring: [cpu, memory],
-            fit: fit_columns(snapshot, own),
-            requests: basic(&pod.requests),
+            fit: fit_columns(snapshot, profile, own),
+            balanced: balanced_columns(snapshot, profile, &pod.requests),
         }
     }
 
@@ -124,9 +132,21 @@ enum FitColumn {
     Extended(u16),
 }
 
+impl FitColumn {
+    /// Capacity and use of one node; `None` where it has none of it.
+    fn of(self, chunk: &LoadChunk, slot: usize) -> Option<(i64, i64)> {
+        let figures = match self {
+            FitColumn::Scoring(at) => (chunk.allocatable[at][slot], chunk.scoring[at][slot]),
+            FitColumn::Basic(at) => (chunk.allocatable[at][slot], chunk.requested[at][slot]),
+            FitColumn::Extended(resource) => chunk.extended(resource).map(|of| (of.allocatable[slot], of.requested[slot]))?,
+        };
+        (figures.0 > 0).then_some(figures)
+    }
+}
+
 /// Extended resources that the pod does not ask for, and those that no node ever had, are not scored.
-fn fit_columns(snapshot: &Snapshot, own: &Resources) -> SmallVec<[(FitColumn, i64, i64); 4]> {
-    let fit = &snapshot.settings().fit;
+fn fit_columns(snapshot: &Snapshot, profile: &Profile, own: &Resources) -> SmallVec<[(FitColumn, i64, i64); 4]> {
+    let fit = &profile.fit;
     if fit.scores_by_default() {
         return SmallVec::new();
     }
@@ -142,9 +162,23 @@ fn fit_columns(snapshot: &Snapshot, own: &Resources) -> SmallVec<[(FitColumn, i6
     fit.resources.iter().filter_map(column).collect()
 }
 
-/// The pod's preferred terms, after those that the settings add.
-fn preferred<'a>(snapshot: &Snapshot, pod: &'a Pod) -> Cow<'a, [(i32, NodeSelectorTerm)]> {
-    match snapshot.settings().added_affinity.preferred.as_slice() {
+/// As for NodeResourcesFit, but by what pods really ask for. A pod that asks for none of the resources is not scored.
+fn balanced_columns(snapshot: &Snapshot, profile: &Profile, requests: &Resources) -> Option<SmallVec<[(FitColumn, i64); 4]>> {
+    let amounts = basic(requests);
+    let asked = |name: &String| match BASIC.iter().position(|basic| basic == name) {
+        Some(at) => amounts[at],
+        None => requests.extended.get(name).copied().unwrap_or(0),
+    };
+    let column = |name: &String| match BASIC.iter().position(|basic| basic == name) {
+        Some(at) => Some((FitColumn::Basic(at), amounts[at])),
+        None => Some((FitColumn::Extended(snapshot.resource(name)?), Some(asked(name)).filter(|asked| *asked > 0)?)),
+    };
+    profile.balanced.iter().any(|name| asked(name) > 0).then(|| profile.balanced.iter().filter_map(column).collect())
+}
+
+/// The pod's preferred terms, after those that the profile adds.
+fn preferred<'a>(profile: &Profile, pod: &'a Pod) -> Cow<'a, [(i32, NodeSelectorTerm)]> {
+    match profile.added_affinity.preferred.as_slice() {
         [] => Cow::Borrowed(&pod.affinity.preferred),
         added => Cow::Owned([added, &pod.affinity.preferred].concat()),
     }
@@ -212,26 +246,32 @@ const UNMEASURED: u32 = u32::MAX;
 impl Scratch {
     /// Fills `candidates` with the nodes that pass every filter.
     pub fn filter(&mut self, columns: &Columns, query: &Query<'_>) {
-        let snapshot = query.snapshot;
+        let (snapshot, on) = (query.snapshot, |plugin| query.profile.filters(plugin));
         self.mask.clone_from(columns.tolerance_mask(query.tolerance));
-        if let Some(affinity) = query.affinity {
+        for affinity in [query.affinity, query.added].into_iter().flatten().filter(|_| on(Plugin::NodeAffinity)) {
             self.mask.intersect_with(columns.affinity_mask(affinity));
-        }
-        if let Some(added) = query.added {
-            self.mask.intersect_with(columns.affinity_mask(added));
         }
         if cloud_role::applies(snapshot, query.pod) {
             self.mask.intersect_with(&columns.cloud);
         }
-        if let Some(name) = &query.pod.node_name {
+        // Neither contradicts the other: such a pod is held.
+        if let Ok(Some(named)) = named::named(query.pod, query.profile) {
+            self.one.clear();
+            self.one.grow(self.mask.len());
+            named.names().filter_map(|name| snapshot.node_index(name)).for_each(|ix| self.one.insert(ix.at()));
+            self.mask.intersect_with(&self.one);
+        }
+        if let Some(name) = query.pod.node_name.as_ref().filter(|_| on(Plugin::NodeName)) {
             let named = snapshot.node_index(name).filter(|ix| self.mask.contains(ix.at()));
             self.mask.clear();
             named.into_iter().for_each(|ix| self.mask.insert(ix.at()));
         }
-        if !query.pod.host_ports.is_empty() {
+        if !query.pod.host_ports.is_empty() && on(Plugin::NodePorts) {
             node_ports::restrict(snapshot, &query.pod.host_ports, &mut self.mask);
         }
-        node_declared_features::restrict(snapshot, &query.pod.required_features, &mut self.mask);
+        if on(Plugin::NodeDeclaredFeatures) {
+            node_declared_features::restrict(snapshot, &query.pod.required_features, &mut self.mask);
+        }
         let bounds = query.bounds.unwrap_or_default();
         if !bounds.is_empty() {
             for set in [&mut self.one, &mut self.all] {
@@ -242,19 +282,20 @@ impl Scratch {
         for bound in bounds {
             delay_bound::restrict(snapshot, bound, query.now, &mut self.mask, &mut self.one, &mut self.all);
         }
-        if let Some(spread) = &query.spread {
+        if let Some(spread) = query.spread.as_ref().filter(|_| on(Plugin::PodTopologySpread)) {
             spread.restrict(&mut self.mask);
         }
-        if let Some(rules) = &query.pod_rules {
+        if let Some(rules) = query.pod_rules.as_ref().filter(|_| on(Plugin::InterPodAffinity)) {
             rules.restrict(&mut self.mask);
         }
         if let Some(volumes) = &query.volumes {
             volumes.restrict(&mut self.mask);
         }
-        let need = Need::new(snapshot, &query.pod.requests);
+        let need = on(Plugin::NodeResourcesFit).then(|| Need::new(snapshot, query.pod));
         let load = snapshot.load();
         self.candidates.clear();
-        let fitting = self.mask.ones().filter(|node| need.fits(&load[node / CHUNK], node % CHUNK));
+        let room = |node: usize| need.as_ref().is_none_or(|need| need.fits(&load[node / CHUNK], node % CHUNK));
+        let fitting = self.mask.ones().filter(|node| room(*node));
         self.candidates.extend(fitting.map(|node| node as u32));
     }
 
@@ -349,52 +390,53 @@ impl<'a, 'q> Order<'a, 'q> {
     }
 }
 
-/// Names of the scores, as kube-scheduler's plugins are called.
-const SCORES: [&str; 8] = [
-    "TaintToleration",
-    "NodeAffinity",
-    "NodeResourcesFit",
-    "PodTopologySpread",
-    "InterPodAffinity",
-    "NodeResourcesBalancedAllocation",
-    "ImageLocality",
-    "VolumeBinding",
+/// In the order in which they are told.
+const SCORES: [Plugin; 8] = [
+    Plugin::TaintToleration,
+    Plugin::NodeAffinity,
+    Plugin::NodeResourcesFit,
+    Plugin::PodTopologySpread,
+    Plugin::InterPodAffinity,
+    Plugin::NodeResourcesBalancedAllocation,
+    Plugin::ImageLocality,
+    Plugin::VolumeBinding,
 ];
 
 /// kube-scheduler's weighted sum among one pod's feasible nodes.
 pub(super) struct Scorer<'a, 'q> {
     columns: &'a Columns,
     query: &'a Query<'q>,
-    weights: Weights,
+    /// Of `SCORES`; 0: not asked.
+    weights: [i64; SCORES.len()],
     max_intolerable: i64,
     max_preference: i64,
     spread: Option<(&'a SpreadPreference, SpreadScale)>,
     pods: Option<(&'a PodPreference, PodScale)>,
-    balanced: bool,
     default_fit: bool,
+    default_balanced: bool,
 }
 
 impl<'a, 'q> Scorer<'a, 'q> {
     pub fn new(columns: &'a Columns, query: &'a Query<'q>, feasible: &[u32]) -> Scorer<'a, 'q> {
-        let weights = query.snapshot.settings().weights;
+        let profile = query.profile;
         let intolerable = |&node: &u32| columns.intolerable(query.tolerance, node as usize);
         let preference = |raw: &[i32]| feasible.iter().map(|&node| i64::from(raw[node as usize])).max().unwrap_or(0);
         Scorer {
             columns,
             query,
-            weights,
+            weights: SCORES.map(|plugin| profile.plugins.weight(plugin)),
             max_intolerable: if columns.soft_taints { feasible.iter().map(intolerable).max().unwrap_or(0) } else { 0 },
             max_preference: query.preference.map_or(0, |at| preference(columns.preference_raw(at))),
             spread: query.spread_preference.as_ref().map(|preference| (preference, preference.scale(feasible))),
             pods: query.pod_preference.as_ref().map(|preference| (preference, preference.scale(feasible))),
-            balanced: query.requests[0] > 0 || query.requests[1] > 0,
-            default_fit: query.snapshot.settings().fit.scores_by_default(),
+            default_fit: profile.fit.scores_by_default(),
+            default_balanced: profile.balanced == ["cpu", "memory"],
         }
     }
 
-    /// Raw score, score and weight, in the order of `SCORES`; `None` where kube-scheduler skips the plugin for this pod.
+    /// Raw score, score and weight, in the order of `SCORES`; `None` where kube-scheduler skips the plugin for this pod, or the profile does not have it.
     #[inline]
-    fn lines(&self, node: usize) -> [Option<(i64, i64, i64)>; 8] {
+    fn lines(&self, node: usize) -> [Option<(i64, i64, i64)>; SCORES.len()] {
         let (chunk, slot) = self.query.load(node);
         let allocatable = [chunk.allocatable[0][slot], chunk.allocatable[1][slot]];
         let with_pod = |have: &[[i64; CHUNK]], pod: &[i64]| [have[0][slot] + pod[0], have[1][slot] + pod[1]];
@@ -406,45 +448,45 @@ impl<'a, 'q> Scorer<'a, 'q> {
             true => score::node_resources_fit::score(allocatable, with_pod(&chunk.scoring, &self.query.scoring)),
             false => self.fit(chunk, slot),
         };
-        let requested = || [chunk.requested[0][slot], chunk.requested[1][slot]];
-        let [cpu, memory, _] = self.query.requests;
-        let balanced = || score::node_resources_balanced_allocation::score(allocatable, requested(), [cpu, memory]);
+        let balanced = |columns: &[(FitColumn, i64)]| match (self.default_balanced, columns) {
+            (true, [(_, cpu), (_, memory)]) => {
+                let requested = [chunk.requested[0][slot], chunk.requested[1][slot]];
+                score::node_resources_balanced_allocation::score(allocatable, requested, [*cpu, *memory])
+            }
+            _ => self.balanced(columns, chunk, slot),
+        };
         let spread = self.spread.as_ref().map(|(preference, scale)| (preference.raw(scale, node), preference.score(scale, node)));
         let pods = self.pods.as_ref().map(|(preference, scale)| (preference.raw(node), preference.score(scale, node)));
-        let Weights {
-            taint_toleration,
-            node_affinity,
-            node_resources_fit,
-            node_resources_balanced_allocation,
-            pod_topology_spread,
-            inter_pod_affinity,
-            image_locality,
-            volume_binding,
-        } = self.weights;
-        let volumes = self.query.volumes.as_ref().filter(|volumes| volumes.is_scored()).map(|volumes| volumes.score(node));
-        [
-            Some((intolerable, taints, i64::from(taint_toleration))),
-            self.query.preference.map(preference).map(|raw| (raw, affinity(raw), i64::from(node_affinity))),
-            Some((fit, fit, i64::from(node_resources_fit))),
-            spread.map(|(raw, score)| (raw, score, i64::from(pod_topology_spread))),
-            pods.map(|(raw, score)| (raw, score, i64::from(inter_pod_affinity))),
-            self.balanced.then(balanced).map(|score| (score, score, i64::from(node_resources_balanced_allocation))),
-            self.query.images.map(|at| self.columns.image_score(at, node)).map(|score| (score, score, i64::from(image_locality))),
-            volumes.map(|score| (score, score, i64::from(volume_binding))),
-        ]
+        let volumes = self.query.volumes.as_ref().filter(|volumes| volumes.is_scored());
+        let same = |score: i64| (score, score);
+        let scores = [
+            Some((intolerable, taints)),
+            self.query.preference.map(preference).map(|raw| (raw, affinity(raw))),
+            Some(same(fit)),
+            spread,
+            pods,
+            self.query.balanced.as_deref().map(balanced).map(same),
+            self.query.images.map(|at| self.columns.image_score(at, node)).map(same),
+            volumes.map(|volumes| same(volumes.score(node))),
+        ];
+        let weighed = |at: usize| scores[at].filter(|_| self.weights[at] > 0).map(|(raw, score)| (raw, score, self.weights[at]));
+        std::array::from_fn(weighed)
     }
 
     /// NodeResourcesFit by whatever the settings say.
     fn fit(&self, chunk: &LoadChunk, slot: usize) -> i64 {
         let line = |&(column, weight, asked): &(FitColumn, i64, i64)| {
-            let (capacity, used) = match column {
-                FitColumn::Scoring(at) => (chunk.allocatable[at][slot], chunk.scoring[at][slot]),
-                FitColumn::Basic(at) => (chunk.allocatable[at][slot], chunk.requested[at][slot]),
-                FitColumn::Extended(resource) => chunk.extended(resource).map(|of| (of.allocatable[slot], of.requested[slot]))?,
-            };
-            (capacity > 0).then_some(Line { weight, requested: used + asked, capacity })
+            let (capacity, used) = column.of(chunk, slot)?;
+            Some(Line { weight, requested: used + asked, capacity })
         };
-        score_by(&self.query.snapshot.settings().fit.strategy, self.query.fit.iter().filter_map(line))
+        score_by(&self.query.profile.fit.strategy, self.query.fit.iter().filter_map(line))
+    }
+
+    /// NodeResourcesBalancedAllocation over whatever resources the profile names.
+    fn balanced(&self, columns: &[(FitColumn, i64)], chunk: &LoadChunk, slot: usize) -> i64 {
+        let share = |&(column, asked): &(FitColumn, i64)| column.of(chunk, slot).map(|(capacity, used)| Share { capacity, used, asked });
+        let shares: SmallVec<[Share; 4]> = columns.iter().filter_map(share).collect();
+        score::node_resources_balanced_allocation::score_of(&shares)
     }
 
     #[inline]
@@ -453,7 +495,7 @@ impl<'a, 'q> Scorer<'a, 'q> {
     }
 
     pub fn score_lines(&self, node: usize) -> Vec<super::ScoreLine> {
-        let named = SCORES.iter().zip(self.lines(node)).filter_map(|(name, line)| Some((*name, line?)));
+        let named = SCORES.iter().zip(self.lines(node)).filter_map(|(plugin, line)| Some((plugin.name(), line?)));
         named.map(|(name, (raw, score, weight))| super::ScoreLine { name: name.to_owned(), raw, score, weight }).collect()
     }
 }

@@ -34,6 +34,8 @@ pub enum Reason {
     NotNamed {
         by: NamedBy,
     },
+    /// The pod names another node, and no PreFilter left this one out.
+    NodeName,
     NodePorts,
     NodeDeclaredFeatures,
     TooManyPods {
@@ -145,6 +147,7 @@ impl Reason {
             Reason::NodeUnschedulable => "NodeUnschedulable",
             Reason::UntoleratedTaint { .. } => "TaintToleration",
             Reason::NodeAffinity | Reason::AddedAffinity => "NodeAffinity",
+            Reason::NodeName => "NodeName",
             Reason::NodePorts => "NodePorts",
             Reason::NodeDeclaredFeatures => "NodeDeclaredFeatures",
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
@@ -219,6 +222,7 @@ impl fmt::Display for Reason {
             Reason::UntoleratedTaint { .. } => f.write_str("node(s) had untolerated taint(s)"),
             Reason::NodeAffinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
             Reason::AddedAffinity => f.write_str("node(s) didn't match scheduler-enforced node affinity"),
+            Reason::NodeName => f.write_str("node(s) didn't match the requested node name"),
             Reason::NodePorts => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Reason::NodeDeclaredFeatures => f.write_str("node(s) didn't match Pod's required features"),
             Reason::NotNamed { by } => write!(f, "node(s) didn't satisfy plugin(s) {by}"),

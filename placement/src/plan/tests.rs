@@ -309,7 +309,7 @@ fn preempt(cluster: &mut Cluster, pod: Pod) -> Result<(String, Vec<String>, usiz
     let (snapshot, mut planner) = (cluster.snapshot(), Planner::new());
     let decision = planner.place(&snapshot, &pod, NOW, Warmth::Warm);
     assert_eq!(decision.outcome, Outcome::Unschedulable);
-    match planner.preempt(&snapshot, &pod, &decision, NOW) {
+    match planner.preempt(&snapshot, &pod, &decision, NOW).expect("the default profile preempts") {
         Preemption::Evict(Eviction { node, victims, violations, .. }) => {
             Ok((node, victims.iter().map(|victim| victim.key.name.clone()).collect(), violations))
         }

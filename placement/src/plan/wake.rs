@@ -159,7 +159,7 @@ impl WakeOn {
     pub fn reason(&mut self, reason: &Reason) {
         self.node_added = true;
         match reason {
-            Reason::NoNode | Reason::NotNamed { .. } => {}
+            Reason::NoNode | Reason::NodeName | Reason::NotNamed { .. } => {}
             Reason::NodeUnschedulable | Reason::UntoleratedTaint { .. } => self.taints = true,
             Reason::NodeAffinity | Reason::AddedAffinity => self.labels = true,
             Reason::NodePorts => self.room = true,

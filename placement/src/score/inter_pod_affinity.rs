@@ -24,10 +24,10 @@ pub struct PodScale {
 impl PodPreference {
     /// `None`: no term finds a pod on a node that has its topology key. `held`: terms of placed pods that mean the pod.
     pub fn new(snapshot: &Snapshot, pod: &Pod, held: &[&HeldTerm], domains: &mut impl FnMut(&str) -> Domains) -> Option<PodPreference> {
-        let settings = snapshot.settings();
+        let profile = snapshot.profile(pod);
         let (towards, away) = (&pod.pod_affinity.preferred, &pod.pod_anti_affinity.preferred);
         let own_terms = !towards.is_empty() || !away.is_empty();
-        if !own_terms && settings.ignore_preferred_terms_of_existing_pods {
+        if !own_terms && profile.ignore_preferred_terms_of_existing_pods {
             return None;
         }
         let mut keys: Vec<Key> = Vec::new();
@@ -52,8 +52,8 @@ impl PodPreference {
         for held in held {
             let weight = match held.stance {
                 Stance::Forbids => continue,
-                Stance::Requires if settings.hard_pod_affinity_weight == 0 => continue,
-                Stance::Requires => settings.hard_pod_affinity_weight,
+                Stance::Requires if profile.hard_pod_affinity_weight == 0 => continue,
+                Stance::Requires => profile.hard_pod_affinity_weight,
                 Stance::Prefers(weight) => weight,
             };
             held.counts.iter().for_each(|(node, pods)| add(&held.term, i64::from(weight), node.at(), pods));
@@ -85,7 +85,7 @@ impl PodPreference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{Cluster, PodAffinity, PodKey, Settings};
+    use crate::cluster::{Cluster, PodAffinity, PodKey, Profile, Settings};
     use crate::filter::testing::{check_scores, pod, stand, term, world};
 
     const NAME: &str = "InterPodAffinity";
@@ -120,10 +120,10 @@ mod tests {
 
     #[test]
     fn placed_pods_have_wishes_too() {
-        let check = |placed_pod: Pod, settings: fn(&mut Settings), expected: &[i64]| {
-            let mut settings_of = world().view().settings().clone();
-            settings(&mut settings_of);
-            let mut cluster = Cluster::new(settings_of);
+        let check = |placed_pod: Pod, change: fn(&mut Profile), expected: &[i64]| {
+            let mut profile = Profile::new("");
+            change(&mut profile);
+            let mut cluster = Cluster::new(Settings { profiles: profile.into(), ..world().view().settings().clone() });
             world().view().nodes().for_each(|(_, node)| drop(cluster.apply_node((**node).clone())));
             cluster.apply_pod(placed("x", placed_pod));
             check_scores(&cluster, &pod("new", "web"), NAME, expected);
@@ -134,8 +134,8 @@ mod tests {
         check(towards(wishes()), |_| {}, &[0, 0, 0, 100, 100]);
         check(Pod { pod_anti_affinity: wishes(), ..pod("p", "p") }, |_| {}, &[100, 100, 100, 0, 0]);
         check(towards(needs()), |_| {}, &[0, 0, 0, 100, 100]);
-        check(towards(needs()), |settings| settings.hard_pod_affinity_weight = 0, &[]);
-        check(towards(wishes()), |settings| settings.ignore_preferred_terms_of_existing_pods = true, &[]);
+        check(towards(needs()), |profile| profile.hard_pod_affinity_weight = 0, &[]);
+        check(towards(wishes()), |profile| profile.ignore_preferred_terms_of_existing_pods = true, &[]);
         check(Pod { pod_anti_affinity: needs(), ..pod("p", "p") }, |_| {}, &[]);
     }
 }

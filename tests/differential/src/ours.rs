@@ -1,8 +1,7 @@
 //! Our side: the objects as the scheduler's watches would bring them, through `api::convert` into the model, and the planner's decision as an answer.
 
 use crate::case::{Answer, Candidate, Case, Preemption, SUCCESS, Score, Verdict};
-use anyhow::{Context, Result, bail};
-use api::plugin_config::{self, PluginSettings};
+use anyhow::{Context, Result, anyhow, bail};
 use placement::cluster::{Cluster, Controller, ControllerKind, LabelSelector, Labels, Pod, Settings, StorageObject, Undelayed};
 use placement::plan::{self, Choice, Decision, Eviction, Hold, Outcome, Planner, Reason, VerdictCode, Warmth};
 use placement::units::Timestamp;
@@ -18,9 +17,9 @@ pub fn answer(case: &Case) -> Answer {
 
 /// What kube-scheduler has no counterpart of is off.
 fn settings(profile: Option<&Value>) -> Result<Settings> {
-    let configs = profile.map(|profile| Vec::deserialize(&profile["pluginConfig"])).transpose()?.unwrap_or_default();
-    let PluginSettings { fit, added_affinity } = plugin_config::read(&configs)?;
-    Ok(Settings { undelayed: Undelayed::Any, control_plane: None, fit, added_affinity, ..Settings::default() })
+    let profiles: Vec<Value> = profile.cloned().into_iter().collect();
+    let profiles = api::profile::read(&profiles, "default-scheduler").map_err(|found| anyhow!("{found:?}"))?;
+    Ok(Settings { undelayed: Undelayed::Any, control_plane: None, profiles, ..Settings::default() })
 }
 
 fn judge(case: &Case) -> Result<Answer> {
@@ -44,7 +43,8 @@ fn judge(case: &Case) -> Result<Answer> {
         _ => {}
     }
     if decision.outcome == Outcome::Unschedulable && !counts_go_wrong(&cluster, &pod) {
-        answer.preemption = Some(preemption(&Planner::new().preempt(cluster.view(), &pod, &decision, Timestamp::default())));
+        let found = Planner::new().preempt(cluster.view(), &pod, &decision, Timestamp::default());
+        answer.preemption = Some(found.as_ref().map(preemption).unwrap_or_default());
     }
     answer.nodes.values_mut().for_each(|verdict| verdict.reasons.sort());
     Ok(answer)

@@ -15,9 +15,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"k8s.io/klog/v2"
 )
 
 func main() {
+	// It tells of every profile that says something of its own.
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
 	if err := serve(os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "oracle:", err)
 		os.Exit(1)

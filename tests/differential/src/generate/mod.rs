@@ -59,7 +59,7 @@ pub enum Feature {
     AttachedVolumes,
     /// Disks that pods do not share.
     Disks,
-    /// Arguments of NodeAffinity and NodeResourcesFit.
+    /// Arguments of plugins, weights, plugins that are switched off or asked in another order.
     Profile,
     /// Full clusters, budgets of disruption and nominated pods.
     Preemption,
@@ -87,10 +87,7 @@ pub const COVERED: &[Feature] = &[
 ];
 
 /// What kube-scheduler looks at and the suite does not generate yet, with the reason.
-pub const OPEN: &[(&str, &str)] = &[
-    ("profiles", "arguments of NodeAffinity and NodeResourcesFit alone; weights, and plugins switched off, are not generated"),
-    ("DynamicResources", "resource claims are refused"),
-];
+pub const OPEN: &[(&str, &str)] = &[("DynamicResources", "resource claims are refused")];
 
 impl Feature {
     /// Filters that must reject some nodes but not all in [`WANTED_PERCENT`](crate::figures::WANTED_PERCENT) of the cases.

@@ -26,13 +26,13 @@ pub fn apply(draft: &mut Draft) {
     let names: Vec<String> = draft.nodes.iter().filter_map(|node| node["metadata"]["name"].as_str().map(str::to_owned)).collect();
     let draw = &mut draft.draw;
     let mut affinity = json!({});
-    if draw.chance(50) {
+    if draw.chance(40) {
         // All terms that name nodes make kube-scheduler look at no others.
         let named = draw.chance(25);
         let terms: Vec<Value> = (0..1 + draw.below(3)).map(|_| if named { named_term(draw, &names) } else { term(draw, &names) }).collect();
         affinity["requiredDuringSchedulingIgnoredDuringExecution"] = json!({"nodeSelectorTerms": terms});
     }
-    if draw.chance(75) {
+    if draw.chance(90) {
         let preferred = |draw: &mut Draw| json!({"weight": 1 + draw.below(100), "preference": term(draw, &names)});
         let terms: Vec<Value> = (0..1 + draw.below(3)).map(|_| preferred(draw)).collect();
         affinity["preferredDuringSchedulingIgnoredDuringExecution"] = json!(terms);

@@ -25,7 +25,7 @@ pub fn apply(draft: &mut Draft) {
         }
     }
     gather(draft);
-    if draft.draw.chance(80) {
+    if draft.draw.chance(90) {
         let terms = 1 + draft.draw.below(4);
         (0..terms).for_each(|_| add_term(&mut draft.draw, &mut draft.pod));
     }
@@ -40,7 +40,7 @@ pub fn apply(draft: &mut Draft) {
 fn add_term(draw: &mut Draw, pod: &mut Value) {
     let direction = draw.pick(&["podAffinity", "podAntiAffinity"]);
     let term = term(draw);
-    if draw.chance(25) {
+    if draw.chance(35) {
         push(&mut pod["spec"]["affinity"][direction]["requiredDuringSchedulingIgnoredDuringExecution"], term);
     } else {
         let weighted = json!({"weight": 1 + draw.below(100), "podAffinityTerm": term});
