@@ -39,23 +39,19 @@ struct Standing {
 }
 
 /// Every pod of ours that runs within bounds. Pure: time is a parameter.
+#[derive(Default)]
 pub struct BoundWatch {
-    scheduler_name: String,
     standing: HashMap<PodKey, Standing>,
 }
 
 impl BoundWatch {
-    pub fn new(scheduler_name: &str) -> BoundWatch {
-        BoundWatch { scheduler_name: scheduler_name.to_owned(), standing: HashMap::new() }
-    }
-
     /// Judges every pod where it is.
     pub fn look(&mut self, snapshot: &Snapshot, now: Timestamp) -> Vec<BoundNews> {
         let mut old = std::mem::take(&mut self.standing);
         let mut news = Vec::new();
         for view in snapshot.pods() {
             let (Some(node), pod) = (view.node, view.pod) else { continue };
-            let bounded = pod.scheduler_name == self.scheduler_name && !pod.delays.is_empty();
+            let bounded = snapshot.settings().profiles.serve(&pod.scheduler_name) && !pod.delays.is_empty();
             if !bounded || view.assumed || pod.terminating || pod.phase == PodPhase::Ended {
                 continue;
             }
@@ -116,21 +112,14 @@ fn judge(snapshot: &Snapshot, pod: &Pod, node: NodeIx, now: Timestamp) -> Verdic
 }
 
 /// Looks again and again while we lead, until shutdown.
-pub async fn watch(
-    scheduler_name: String,
-    shared: Arc<Shared>,
-    teller: Arc<Teller>,
-    metrics: Metrics,
-    leadership: Leadership,
-    shutdown: Shutdown,
-) {
-    let mut bounds = BoundWatch::new(&scheduler_name);
+pub async fn watch(shared: Arc<Shared>, teller: Arc<Teller>, metrics: Metrics, leadership: Leadership, shutdown: Shutdown) {
+    let mut bounds = BoundWatch::default();
     while shutdown.sleep(INTERVAL).await {
         if leadership.is_leader() {
             let snapshot = shared.lock().cluster.snapshot();
             bounds.look(&snapshot, now()).iter().for_each(|news| teller.bound(news));
         } else {
-            bounds = BoundWatch::new(&scheduler_name);
+            bounds = BoundWatch::default();
         }
         metrics.bounds_violated(bounds.violated());
     }
@@ -139,7 +128,7 @@ pub async fn watch(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use placement::cluster::{Cluster, Node};
+    use placement::cluster::{Cluster, Node, Profile, Settings};
     use placement::constraint::{DelayBound, DelaySource, Missing, Reference, ReplicaRule, Statistic};
     use placement::topology::PairStat;
     use placement::units::Micros;
@@ -148,7 +137,8 @@ mod tests {
 
     /// Nodes `near` and `far`, and a pod on `far` that must be within 10 ms of `near`.
     fn cluster(uid: &str, scheduler_name: &str) -> Cluster {
-        let mut cluster = Cluster::new(Default::default());
+        let profiles = Profile::new("edge").into();
+        let mut cluster = Cluster::new(Settings { profiles, ..Settings::default() });
         for name in ["near", "far"] {
             cluster.apply_node(Node { name: name.into(), ..Node::default() });
         }
@@ -179,7 +169,7 @@ mod tests {
     /// What is told when the RTT is `ms[i]` at second i.
     fn check(ms: &[u32], expected: &[(u64, &str)]) {
         let mut cluster = cluster("u", "edge");
-        let mut watch = BoundWatch::new("edge");
+        let mut watch = BoundWatch::default();
         let mut told = Vec::new();
         for (second, ms) in ms.iter().enumerate() {
             let now = Timestamp(second as u64 * SECOND + 1);
@@ -205,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_pair_that_is_not_measured_any_more_changes_nothing() {
-        let (mut cluster, mut watch) = (cluster("u", "edge"), BoundWatch::new("edge"));
+        let (mut cluster, mut watch) = (cluster("u", "edge"), BoundWatch::default());
         assert!(watch.look(&cluster.snapshot(), Timestamp(SECOND)).is_empty());
         measure(&mut cluster, 40, Timestamp(SECOND));
         watch.look(&cluster.snapshot(), Timestamp(SECOND));
@@ -219,7 +209,7 @@ mod tests {
 
     #[test]
     fn pods_of_others_and_pods_that_are_gone_do_not_count() {
-        let (mut other, mut watch) = (cluster("u", "default-scheduler"), BoundWatch::new("edge"));
+        let (mut other, mut watch) = (cluster("u", "default-scheduler"), BoundWatch::default());
         measure(&mut other, 40, Timestamp(SECOND));
         for second in 1..10 {
             assert!(watch.look(&other.snapshot(), Timestamp(second * SECOND)).is_empty());

@@ -112,7 +112,7 @@ mod tests {
 
     fn told(shared: &Shared, name: &str, node: Option<&str>) {
         let pod = Pod { key: PodKey::new("default", name), uid: name.into(), node_name: node.map(str::to_owned), ..Pod::default() };
-        shared.change(|state| state.apply_pod(Arc::new(pod), None, false, now()));
+        shared.change(|state| state.apply_pod(Arc::new(pod), None, now()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -129,7 +129,7 @@ impl Cycle {
         if decision.outcome != Outcome::Unschedulable || self.shared.lock().preempting.contains(&pod.uid) {
             return None;
         }
-        let preemption = self.planner.preempt(snapshot, pod, decision, now());
+        let preemption = self.planner.preempt(snapshot, pod, decision, now())?;
         decision.preemption = Some(preemption.message());
         let nominate = |node: Option<&str>| self.shared.lock().cluster.nominate(&pod.key, &pod.uid, node);
         match preemption {
@@ -159,8 +159,8 @@ impl Cycle {
                 state.queue.fail(pod, Box::new(decision.wake.clone()), now);
                 state.decisions.keep(decision.clone(), now);
             }
-            self.metrics.attempted(Attempt::Unschedulable);
-            self.metrics.took(Attempt::Unschedulable, started.elapsed());
+            self.metrics.attempted(pod, Attempt::Unschedulable);
+            self.metrics.took(pod, Attempt::Unschedulable, started.elapsed());
             tracing::debug!(pod = %pod.key, attempt = popped.attempt, why = decision.message(), "not scheduled");
             return self.teller.failed(pod, Failure::Unschedulable, &decision.message(), &event_note(&decision));
         };
@@ -180,7 +180,7 @@ impl Cycle {
             }
             assumed
         });
-        self.metrics.took(Attempt::Scheduled, started.elapsed());
+        self.metrics.took(pod, Attempt::Scheduled, started.elapsed());
         match assumed {
             Ok(_) => self.binder.start(popped, node, decision),
             Err(error) => tracing::debug!(pod = %pod.key, %error, "changed while it was being placed"),

@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 pub struct Evictor {
     pub client: Client,
-    pub scheduler_name: String,
     pub leadership: Leadership,
     pub shared: Arc<Shared>,
     pub teller: Arc<Teller>,
@@ -71,7 +70,7 @@ impl Evictor {
             "type": "DisruptionTarget",
             "status": "True",
             "reason": "PreemptionByScheduler",
-            "message": format!("{}: preempting to accommodate a higher priority pod", self.scheduler_name),
+            "message": format!("{}: preempting to accommodate a higher priority pod", pod.scheduler_name),
             "lastTransitionTime": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         });
         let there = self.patch_status(victim, json!({"conditions": [condition]})).await?;

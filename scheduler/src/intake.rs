@@ -17,10 +17,10 @@ use std::sync::Arc;
 pub const POD_FIELDS: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// Feeds pods until the watch ends.
-pub async fn pods(mut changes: impl Stream<Item = Change<v1::Pod>> + Unpin, shared: Arc<Shared>, scheduler_name: String) {
+pub async fn pods(mut changes: impl Stream<Item = Change<v1::Pod>> + Unpin, shared: Arc<Shared>) {
     while let Some(change) = changes.next().await {
         match change {
-            Change::Apply(pod) => apply_pod(&shared, &pod, &scheduler_name),
+            Change::Apply(pod) => apply_pod(&shared, &pod),
             Change::Delete(pod) => {
                 let key = key(&pod);
                 shared.change(|state| state.delete_pod(&key, now()));
@@ -33,19 +33,18 @@ pub async fn pods(mut changes: impl Stream<Item = Change<v1::Pod>> + Unpin, shar
                     shared.change(|state| state.delete_pod(&key, now()));
                 }
                 for pod in &pods {
-                    apply_pod(&shared, pod, &scheduler_name);
+                    apply_pod(&shared, pod);
                 }
             }
         }
     }
 }
 
-fn apply_pod(shared: &Shared, pod: &v1::Pod, scheduler_name: &str) {
+fn apply_pod(shared: &Shared, pod: &v1::Pod) {
     let model = Arc::new(api::convert::pod(pod));
-    let ours = model.scheduler_name == scheduler_name;
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let told = conditions.into_iter().find(|condition| condition.type_ == "PodScheduled").map(|found| Told::of(&model, found));
-    shared.change(|state| state.apply_pod(model, told, ours, now()));
+    shared.change(|state| state.apply_pod(model, told, now()));
 }
 
 fn key(pod: &v1::Pod) -> PodKey {

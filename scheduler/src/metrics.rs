@@ -5,6 +5,7 @@ use crate::state::{Shared, now};
 use crate::topology::board::Board;
 use chassis::admin::Admin;
 use chassis::metrics::{NO_LABELS, counters, gauges};
+use placement::cluster::Pod;
 use placement::units::Span;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -40,7 +41,6 @@ impl Attempt {
 /// Counters and histograms. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
-    profile: String,
     attempts: Family<Labels<2>, Counter>,
     attempt_seconds: Histograms<2>,
     sli_seconds: Histograms<1>,
@@ -50,11 +50,9 @@ pub struct Metrics {
     bounds_violated: Gauge,
 }
 
-impl Metrics {
-    /// `profile` is the schedulerName.
-    pub fn new(profile: &str) -> Metrics {
+impl Default for Metrics {
+    fn default() -> Metrics {
         Metrics {
-            profile: profile.to_owned(),
             attempts: Family::default(),
             attempt_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 15))),
             sli_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 20))),
@@ -64,19 +62,21 @@ impl Metrics {
             bounds_violated: Gauge::default(),
         }
     }
+}
 
-    pub fn attempted(&self, result: Attempt) {
-        self.attempts.get_or_create(&self.labels(result)).inc();
+impl Metrics {
+    pub fn attempted(&self, pod: &Pod, result: Attempt) {
+        self.attempts.get_or_create(&labels(pod, result)).inc();
     }
 
     /// Time of one cycle, without the binding.
-    pub fn took(&self, result: Attempt, time: Duration) {
-        self.attempt_seconds.get_or_create(&self.labels(result)).observe(time.as_secs_f64());
+    pub fn took(&self, pod: &Pod, result: Attempt, time: Duration) {
+        self.attempt_seconds.get_or_create(&labels(pod, result)).observe(time.as_secs_f64());
     }
 
     /// A pod was bound at its `attempt`th attempt, this long after it came to the queue.
-    pub fn bound(&self, attempt: u32, waited: Span) {
-        self.attempted(Attempt::Scheduled);
+    pub fn bound(&self, pod: &Pod, attempt: u32, waited: Span) {
+        self.attempted(pod, Attempt::Scheduled);
         self.attempts_of_pod.observe(f64::from(attempt));
         let attempts = if attempt < 15 { attempt.to_string() } else { "15+".to_owned() };
         self.sli_seconds.get_or_create(&[("attempts", attempts)]).observe(waited.0 as f64 / 1000.0);
@@ -91,10 +91,6 @@ impl Metrics {
     /// Pods that run outside their delay bounds.
     pub fn bounds_violated(&self, pods: usize) {
         self.bounds_violated.set(pods as i64);
-    }
-
-    fn labels(&self, result: Attempt) -> Labels<2> {
-        [("result", result.label().to_owned()), ("profile", self.profile.clone())]
     }
 
     /// Shows everything at the admin port.
@@ -116,6 +112,11 @@ impl Metrics {
             registry.register_collector(Box::new(state));
         });
     }
+}
+
+/// The profile is the pod's scheduler.
+fn labels(pod: &Pod, result: Attempt) -> Labels<2> {
+    [("result", result.label().to_owned()), ("profile", pod.scheduler_name.clone())]
 }
 
 struct StateMetrics {

@@ -145,13 +145,13 @@ async fn start_deviating(config: Config, deviations: Deviations, shutdown: Shutd
     };
     let extender = extending.as_ref().map(TcpListener::local_addr).transpose().map_err(Error::Socket)?;
     let admin = Admin::new();
-    if let Err(error) = admin.show_config(&config) {
+    if let Err(error) = admin.show_config(&config.effective()) {
         tracing::warn!(%error, "the configuration cannot be shown at /configz");
     }
-    let shared = Arc::new(Shared::new(config.placement.model(), config.queue.settings(), false));
+    let shared = Arc::new(Shared::new(config.model(), config.queue.settings(), false));
     let board = Arc::new(Board::new(shared.clone(), agent_settings(&config), now()));
     let watches = Watches::new();
-    let metrics = Metrics::new(&config.scheduler_name);
+    let metrics = Metrics::default();
     metrics.attach(&admin, &shared, &board);
     watches.attach(&admin);
     let troubled = board.clone();
@@ -211,6 +211,9 @@ async fn parts(
     if !config.placement.delay_filter {
         tracing::warn!("placement.delayFilter is off: DELAY BOUNDS ARE IGNORED; this is for negative controls in demonstrations only");
     }
+    for key in &config.without_effect {
+        tracing::info!("without effect: {key}");
+    }
     let connection = client::connect(&config.client, USER_AGENT).await?;
     let reached = client::wait_until_reachable(&connection, acting).await;
     if reached == Err(Interrupted) {
@@ -248,7 +251,8 @@ async fn parts(
     acting.spawn(end_with_the_lease(leadership.clone(), config.leader_election.resource_name.clone(), lost.clone(), acting.clone()));
     // The client's rate is the limit: bindings are held to the same, so that events keep up with them.
     let events = RecorderConfig { queue: EVENTS_QUEUE, qps: 0 };
-    let events = Recorder::start(telling.clone(), &config.scheduler_name, &identity, &events, &last);
+    let profiles = config.model().profiles;
+    let events = Recorder::start(telling.clone(), &profiles.first().scheduler_name, &identity, &events, &last);
     let recorder = events.clone();
     admin.register(move |registry| registry.register_collector(Box::new(recorder)));
 
@@ -257,7 +261,7 @@ async fn parts(
     acting.spawn(source(config).run(board.clone(), acting.clone()));
     acting.spawn(upkeep(shared.clone(), board.clone(), demand.clone(), acting.clone()));
 
-    let explainer = Arc::new(Explainer::new(&config.scheduler_name));
+    let explainer = Arc::new(Explainer::default());
     let service = Service { shared: shared.clone(), board: board.clone(), demand, explainer, shutdown: acting.clone() };
     let authenticator = Authenticator::new(reviewing.clone(), TOPOLOGY_AUDIENCE);
     let routes = require_access(service::routes(service), &authenticator, &Authorizer::new(reviewing));
@@ -286,7 +290,6 @@ async fn parts(
     });
     let evictor = Arc::new(Evictor {
         client: telling.clone(),
-        scheduler_name: config.scheduler_name.clone(),
         leadership: leadership.clone(),
         shared: shared.clone(),
         teller: teller.clone(),
@@ -294,8 +297,8 @@ async fn parts(
     });
     // Where bounds are ignored on purpose, nobody wants to hear of them.
     if config.placement.delay_filter {
-        let (name, watching) = (config.scheduler_name.clone(), leading.clone());
-        leading.spawn(bounds::watch(name, shared.clone(), teller.clone(), metrics.clone(), leadership.clone(), watching));
+        let watching = leading.clone();
+        leading.spawn(bounds::watch(shared.clone(), teller.clone(), metrics.clone(), leadership.clone(), watching));
     }
     let writer = node_networks::Writer {
         client: telling,
@@ -365,7 +368,7 @@ fn watch(
     let all = config.watches.watcher();
     let pods: watcher::Config = all.clone().fields(intake::POD_FIELDS);
     let pods = watches.watch(Api::all(client.clone()), pods, "pods", shutdown);
-    shutdown.spawn(intake::pods(pods, shared.clone(), config.scheduler_name.clone()));
+    shutdown.spawn(intake::pods(pods, shared.clone()));
     let nodes = watches.watch(Api::all(client.clone()), all.clone(), "nodes", shutdown);
     shutdown.spawn(intake::nodes(nodes, shared.clone(), board.clone()));
     let services = watches.watch(Api::all(client.clone()), all.clone(), "services", shutdown);

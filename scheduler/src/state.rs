@@ -96,8 +96,9 @@ impl State {
         }
     }
 
-    /// A pod of any scheduler as the API server has it. `ours`: it asks for us.
-    pub fn apply_pod(&mut self, pod: Arc<Pod>, told: Option<Told>, ours: bool, now: Timestamp) {
+    /// A pod of any scheduler as the API server has it.
+    pub fn apply_pod(&mut self, pod: Arc<Pod>, told: Option<Told>, now: Timestamp) {
+        let ours = self.cluster.view().settings().profiles.serve(&pod.scheduler_name);
         let waits = ours && pod.node_name.is_none() && !pod.terminating && pod.phase == placement::cluster::PodPhase::Pending;
         let changes = self.cluster.apply_pod(pod.clone());
         if waits {

@@ -1,6 +1,6 @@
 //! Collects the layers, lays them over the defaults and finds every mistake in them.
 
-use super::{ConfigError, ConfigErrors, Configuration, Problems, keys};
+use super::{ConfigError, ConfigErrors, Configuration, Problems, Translated, keys};
 use serde_json::Value;
 use std::path::Path;
 
@@ -107,7 +107,19 @@ impl Layers {
         let mut overrides = Vec::new();
         for Given { origin, value } in self.given {
             match value {
-                GivenValue::Document(document) => flatten(&document, Some(&default), "", &origin, &mut overrides),
+                GivenValue::Document(document) => {
+                    let mut problems = Problems::default();
+                    match C::translate(&document, &mut problems) {
+                        None => flatten(&document, Some(&default), "", &origin, &mut overrides),
+                        Some(Translated { values, own }) => {
+                            flatten(&values, Some(&default), "", &origin, &mut overrides);
+                            if let Some((key, own)) = own {
+                                flatten(&own, Some(&default), "", &format!("{origin}, below {key}"), &mut overrides);
+                            }
+                        }
+                    }
+                    errors.extend(problems.found);
+                }
                 GivenValue::Text { key, text } => overrides.push(text_override(origin, key, &text, &default)),
                 GivenValue::Environment => {
                     environment(&self.env_prefix, &self.variables, &default, &mut overrides, &mut errors);

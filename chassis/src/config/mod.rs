@@ -11,7 +11,7 @@ mod validate;
 pub use duration::{Duration, ParseError, Size};
 pub use keys::{KeyReference, env_name, reference, reference_table};
 pub use layers::Layers;
-pub use validate::{Problems, Validate};
+pub use validate::{Problems, Translated, Validate};
 
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, path::PathBuf};

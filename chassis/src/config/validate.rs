@@ -6,6 +6,20 @@ use std::fmt::Display;
 /// Says what is wrong with a configuration whose types are right. All problems are reported, not only the first.
 pub trait Validate {
     fn validate(&self, problems: &mut Problems);
+
+    /// Reads a file that is of another form than this configuration. `None`: it is of this form.
+    fn translate(_document: &serde_json::Value, _problems: &mut Problems) -> Option<Translated> {
+        None
+    }
+}
+
+/// A file of another form, in the keys of the configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translated {
+    /// What the file says in its own form; its values are known to be good.
+    pub values: serde_json::Value,
+    /// What stands in the keys of the configuration, below a key of that form.
+    pub own: Option<(&'static str, serde_json::Value)>,
 }
 
 /// Collects what [`Validate::validate`] finds.

@@ -52,6 +52,7 @@ impl Default for RecorderConfig {
 pub struct Recorder {
     sender: mpsc::Sender<Occurrence>,
     status: Arc<RecorderStatus>,
+    controller: Arc<str>,
 }
 
 /// Counts for metrics.
@@ -91,6 +92,7 @@ impl Collector for Recorder {
 #[derive(Debug)]
 struct Occurrence {
     key: Key,
+    controller: Arc<str>,
     note: String,
     at: Timestamp,
     seen: Instant,
@@ -108,7 +110,6 @@ impl Recorder {
         });
         let writer = Writer {
             client,
-            controller: controller.to_owned(),
             // The API server refuses a longer one.
             instance: instance[..instance.floor_char_boundary(LONGEST_INSTANCE)].to_owned(),
             pace,
@@ -116,14 +117,20 @@ impl Recorder {
             status: status.clone(),
         };
         shutdown.spawn(writer.run(queue, shutdown.clone()));
-        Self { sender, status }
+        Self { sender, status, controller: controller.into() }
+    }
+
+    /// The same queue, for events in the name of another controller.
+    pub fn reporting_as(&self, controller: &str) -> Self {
+        Self { controller: controller.into(), ..self.clone() }
     }
 
     /// Queues an event about `regarding` and returns at once. `reason` and `action` are words in upper camel case (`FailedScheduling`,
     /// `Scheduling`); the note is for people and cut at 1024 bytes.
     pub fn publish(&self, regarding: ObjectReference, kind: EventType, reason: &str, action: &str, note: impl Into<String>) {
         let key = Key { regarding, kind, reason: reason.to_owned(), action: action.to_owned() };
-        let occurrence = Occurrence { key, note: cut_note(note.into()), at: Timestamp::now(), seen: Instant::now() };
+        let controller = self.controller.clone();
+        let occurrence = Occurrence { key, controller, note: cut_note(note.into()), at: Timestamp::now(), seen: Instant::now() };
         if self.sender.try_send(occurrence).is_err() && self.status.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!("events are dropped: the API server takes them more slowly than they come (see events_dropped_total)");
         }
@@ -142,7 +149,6 @@ const TRIES: u32 = 3;
 
 struct Writer {
     client: kube::Client,
-    controller: String,
     instance: String,
     pace: Option<tokio::time::Interval>,
     series: SeriesIndex,
@@ -178,7 +184,7 @@ impl Writer {
     }
 
     async fn record(&mut self, occurrence: Occurrence) {
-        let Occurrence { key, note, at, seen } = &occurrence;
+        let Occurrence { key, note, at, seen, .. } = &occurrence;
         match self.series.observe(key, note, *seen) {
             Verdict::Count => {}
             Verdict::Create => self.create(&occurrence).await,
@@ -191,7 +197,7 @@ impl Writer {
         }
     }
 
-    async fn create(&mut self, Occurrence { key, note, at, seen }: &Occurrence) {
+    async fn create(&mut self, Occurrence { key, controller, note, at, seen }: &Occurrence) {
         let namespace = key.regarding.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or("default").to_owned();
         let name = event_name(key.regarding.name.as_deref().unwrap_or_default(), *at);
         let event = Event {
@@ -202,7 +208,7 @@ impl Writer {
             action: Some(key.action.clone()),
             note: Some(note.clone()),
             regarding: Some(key.regarding.clone()),
-            reporting_controller: Some(self.controller.clone()),
+            reporting_controller: Some(controller.to_string()),
             reporting_instance: Some(self.instance.clone()),
             ..Event::default()
         };

@@ -56,12 +56,12 @@ impl Binder {
             Bound::Here => {
                 self.shared.change(|state| state.queue.done(pod));
                 tracing::info!(pod = %pod.key, node, attempt = popped.attempt, "bound");
-                self.metrics.bound(popped.attempt, now().since(popped.first_tried));
+                self.metrics.bound(pod, popped.attempt, now().since(popped.first_tried));
                 self.teller.scheduled(pod, decision);
             }
             Bound::Elsewhere { node: other } => {
                 tracing::warn!(pod = %pod.key, node, other, "another scheduler bound the pod");
-                self.metrics.attempted(Attempt::Error);
+                self.metrics.attempted(pod, Attempt::Error);
                 self.give_back(|queue| queue.done(pod), pod);
             }
             Bound::Gone => {
@@ -72,7 +72,7 @@ impl Binder {
             Bound::CalledOff => {}
             Bound::Failed(error) => {
                 tracing::warn!(pod = %pod.key, node, %error, "the pod was not bound");
-                self.metrics.attempted(Attempt::Error);
+                self.metrics.attempted(pod, Attempt::Error);
                 self.give_back(|queue| queue.retry(pod, now()), pod);
                 self.teller.failed(pod, Failure::SchedulerError, &error.to_string(), &error.to_string());
             }

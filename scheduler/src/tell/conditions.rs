@@ -129,7 +129,7 @@ mod tests {
         let shared = Arc::new(Shared::new(Default::default(), Default::default(), true));
         for name in pods {
             let pod = placement::cluster::Pod { key: PodKey::new("default", *name), uid: "u".into(), ..Default::default() };
-            shared.change(|state| state.apply_pod(Arc::new(pod), None, true, crate::state::now()));
+            shared.change(|state| state.apply_pod(Arc::new(pod), None, crate::state::now()));
             shared.lock().told.insert(PodKey::new("default", *name), told("x"));
         }
         let (sender, requests) = mpsc::unbounded_channel();

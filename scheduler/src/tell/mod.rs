@@ -44,8 +44,13 @@ impl Teller {
         Teller { events, conditions, shared }
     }
 
+    /// In the name of the scheduler that the pod asks for.
+    fn events_of(&self, pod: &Pod) -> Recorder {
+        self.events.reporting_as(&pod.scheduler_name)
+    }
+
     pub fn scheduled(&self, pod: &Pod, decision: &Decision) {
-        self.events.publish(reference(pod), EventType::Normal, "Scheduled", "Binding", event_note(decision));
+        self.events_of(pod).publish(reference(pod), EventType::Normal, "Scheduled", "Binding", event_note(decision));
     }
 
     /// A pod that runs is outside its bounds, or within them again.
@@ -54,13 +59,13 @@ impl Teller {
             BoundNews::Violated { pod, note } => (pod, EventType::Warning, "DelayBoundViolated", note),
             BoundNews::Restored { pod, note } => (pod, EventType::Normal, "DelayBoundRestored", note),
         };
-        self.events.publish(reference(pod), kind, reason, "WatchingBounds", note.as_str());
+        self.events_of(pod).publish(reference(pod), kind, reason, "WatchingBounds", note.as_str());
     }
 
     /// The pod has to go for another.
     pub fn preempted(&self, victim: &Pod, by: &Pod, node: &str) {
         let note = format!("Preempted by pod {} on node {node}", by.uid);
-        self.events.publish(reference(victim), EventType::Normal, "Preempted", "Preempting", note);
+        self.events_of(by).publish(reference(victim), EventType::Normal, "Preempted", "Preempting", note);
     }
 
     /// `message` goes into the condition, `note` into the event. A pod that is gone or being deleted needs no word.
@@ -82,7 +87,7 @@ impl Teller {
             }
             (changed, told)
         };
-        self.events.publish(reference(pod), EventType::Warning, "FailedScheduling", "Scheduling", note);
+        self.events_of(pod).publish(reference(pod), EventType::Warning, "FailedScheduling", "Scheduling", note);
         if changed {
             self.conditions.write(pod.key.clone(), told);
         }

@@ -15,17 +15,13 @@ use placement::plan::Planner;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Answers from the last decision, or judges anew where that is not kept.
+#[derive(Default)]
 pub struct Explainer {
-    scheduler_name: String,
     /// One of its own: the cycle's must not wait for people.
     planner: Mutex<Planner>,
 }
 
 impl Explainer {
-    pub fn new(scheduler_name: &str) -> Explainer {
-        Explainer { scheduler_name: scheduler_name.to_owned(), planner: Mutex::new(Planner::new()) }
-    }
-
     fn explain(&self, shared: &Arc<Shared>, board: &Board, key: &PodKey) -> Result<Explanation, HttpError> {
         let (snapshot, kept) = {
             let state = shared.lock();
@@ -33,8 +29,10 @@ impl Explainer {
         };
         let view = snapshot.pod(key).ok_or_else(|| HttpError::not_found(format!("there is no pod {key}, or it has ended")))?;
         let asks_for = &view.pod.scheduler_name;
-        if *asks_for != self.scheduler_name {
-            return Err(HttpError::not_found(format!("pod {key} asks for the scheduler {asks_for:?}, not for {:?}", self.scheduler_name)));
+        let profiles = &snapshot.settings().profiles;
+        if !profiles.serve(asks_for) {
+            let ours: Vec<&str> = profiles.iter().map(|profile| profile.scheduler_name.as_str()).collect();
+            return Err(HttpError::not_found(format!("pod {key} asks for the scheduler {asks_for:?}, not for {:?}", ours.join(" or "))));
         }
         if let Some((decision, at)) = kept.filter(|(decision, _)| decision.uid == view.pod.uid) {
             return Ok(Explanation::new(&decision, at, false));

@@ -1,13 +1,18 @@
 //! The configuration of edge-scheduler: one file, environment and flags, checked whole before anything starts.
+//!
+//! The file may be a KubeSchedulerConfiguration too: see [`kube_scheduler`].
 
-use api::plugin_config::{self, PluginConfig};
+mod kube_scheduler;
+
+use api::profile;
 use chassis::client::ClientConfig;
-use chassis::config::{Duration, Problems, Validate};
+use chassis::config::{Duration, Problems, Translated, Validate};
 use chassis::lease::LeaseConfig;
 use chassis::watches::WatchConfig;
-use placement::cluster::{LabelMatch, PreemptionSettings, Price, SpreadDefaults, Undelayed, VolumeBindingSettings, Weights};
+use placement::cluster::{LabelMatch, Price, Profiles, Undelayed};
 use placement::units::{Micros, Span};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -15,8 +20,10 @@ use std::path::PathBuf;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Config {
     pub client: ClientConfig,
-    /// Pods whose `schedulerName` is this are bound.
+    /// Pods whose `schedulerName` is this are bound, where no profile names others.
     pub scheduler_name: String,
+    /// `profiles` as kube-scheduler's configuration has them: pods are bound that name one, and judged by it. None: one, with everything as it is by default.
+    pub profiles: Vec<Value>,
     /// Namespace of the CA's Secret and ConfigMap, and of the Service.
     pub namespace: String,
     /// /livez, /readyz, /metrics and /configz. Port 0: any.
@@ -29,6 +36,8 @@ pub struct Config {
     pub queue: QueueConfig,
     pub topology: Topology,
     pub extender: ExtenderConfig,
+    /// Keys of a KubeSchedulerConfiguration that are accepted and change nothing here, each with the reason; said at the start.
+    pub without_effect: Vec<String>,
 }
 
 /// Advice to a kube-scheduler that has this program in its `extenders`.
@@ -59,17 +68,6 @@ pub struct PlacementConfig {
     /// ... and at least within this time.
     pub band_floor: Duration,
     pub price: Option<Price>,
-    pub weights: Weights,
-    /// As in a profile of kube-scheduler's configuration: arguments of NodeAffinity and NodeResourcesFit.
-    pub plugin_config: Vec<PluginConfig>,
-    /// How many nodes preemption tries.
-    pub preemption: PreemptionSettings,
-    /// How pods without topology spread constraints are spread: `system`, or `list` with maxSkew, topologyKey and whenUnsatisfiable of each.
-    pub spread_defaults: SpreadDefaults,
-    /// What a placed pod's required affinity towards a pod weighs in the pod's score, 0 to 100.
-    pub hard_pod_affinity_weight: i32,
-    /// Pods without preferred affinity of their own are not scored by that of placed pods.
-    pub ignore_preferred_terms_of_existing_pods: bool,
     /// For negative controls in demonstrations only: `false` ignores every delay bound.
     pub delay_filter: bool,
 }
@@ -129,6 +127,7 @@ impl Default for Config {
         Config {
             client: ClientConfig::default(),
             scheduler_name: api::labels::SCHEDULER_NAME.into(),
+            profiles: Vec::new(),
             namespace: api::labels::SYSTEM_NAMESPACE.into(),
             admin_address: (Ipv4Addr::UNSPECIFIED, 10259).into(),
             leader_election: LeaseConfig::default(),
@@ -138,6 +137,7 @@ impl Default for Config {
             queue: QueueConfig::default(),
             topology: Topology::default(),
             extender: ExtenderConfig::default(),
+            without_effect: Vec::new(),
         }
     }
 }
@@ -157,12 +157,6 @@ impl Default for PlacementConfig {
             band_percent: f64::from(model.band_permille) / 10.0,
             band_floor: std::time::Duration::from_micros(u64::from(model.band_floor.0)).into(),
             price: model.price,
-            weights: model.weights,
-            plugin_config: Vec::new(),
-            preemption: model.preemption,
-            spread_defaults: model.spread_defaults,
-            hard_pod_affinity_weight: model.hard_pod_affinity_weight,
-            ignore_preferred_terms_of_existing_pods: model.ignore_preferred_terms_of_existing_pods,
             delay_filter: model.delay_filter,
         }
     }
@@ -198,14 +192,24 @@ impl Default for Topology {
     }
 }
 
-impl PlacementConfig {
+impl Config {
     /// The model's settings.
     pub fn model(&self) -> placement::cluster::Settings {
         // Checked by `validate`.
-        let plugins = plugin_config::read(&self.plugin_config).unwrap_or_default();
+        let profiles = profile::read(&self.profiles, &self.scheduler_name);
+        self.placement.model(profiles.unwrap_or_else(|_| placement::cluster::Profile::new(&self.scheduler_name).into()))
+    }
+
+    /// As it works: with every profile's plugins and arguments.
+    pub fn effective(&self) -> Config {
+        Config { profiles: self.model().profiles.iter().map(profile::show).collect(), ..self.clone() }
+    }
+}
+
+impl PlacementConfig {
+    fn model(&self, profiles: Profiles) -> placement::cluster::Settings {
         placement::cluster::Settings {
-            fit: plugins.fit,
-            added_affinity: plugins.added_affinity,
+            profiles,
             undelayed: self.undelayed,
             cloud: label_match(&self.cloud),
             control_plane: (!self.control_plane.is_empty()).then(|| label_match(&self.control_plane)),
@@ -214,12 +218,6 @@ impl PlacementConfig {
             band_floor: Micros(self.band_floor.as_micros().try_into().unwrap_or(u32::MAX)),
             price: self.price.clone(),
             delay_filter: self.delay_filter,
-            weights: self.weights,
-            volume_binding: VolumeBindingSettings::default(),
-            preemption: self.preemption,
-            spread_defaults: self.spread_defaults.clone(),
-            hard_pod_affinity_weight: self.hard_pod_affinity_weight,
-            ignore_preferred_terms_of_existing_pods: self.ignore_preferred_terms_of_existing_pods,
         }
     }
 }
@@ -251,6 +249,9 @@ impl Validate for Config {
         if self.scheduler_name.is_empty() {
             problems.wrong("schedulerName", "\"\"", "the schedulerName that pods ask for");
         }
+        for found in profile::read(&self.profiles, &self.scheduler_name).err().into_iter().flatten() {
+            problems.wrong(&found.field, found.got, &found.want);
+        }
         if self.namespace.is_empty() {
             problems.wrong("namespace", "\"\"", "a namespace such as edge-system");
         }
@@ -263,27 +264,11 @@ impl Validate for Config {
         problems.within("watches", |problems| self.watches.validate(problems));
         problems.within("placement", |problems| {
             positive(problems, "maxAge", self.placement.max_age);
-            if let Err(error) = plugin_config::read(&self.placement.plugin_config) {
-                let names: Vec<&str> = self.placement.plugin_config.iter().map(|config| config.name.as_str()).collect();
-                problems.wrong("pluginConfig", format!("{names:?}"), &chassis::program::chain(&error));
-            }
             if label_match(&self.placement.cloud).key.is_empty() {
                 problems.wrong("cloud", format!("{:?}", self.placement.cloud), "a label, key=value or key");
             }
             if !(0.0..=100.0).contains(&self.placement.band_percent) {
                 problems.wrong("bandPercent", self.placement.band_percent, "0 to 100");
-            }
-            if !(0..=100).contains(&self.placement.hard_pod_affinity_weight) {
-                problems.wrong("hardPodAffinityWeight", self.placement.hard_pod_affinity_weight, "0 to 100");
-            }
-            let SpreadDefaults::List(defaults) = &self.placement.spread_defaults else { return };
-            for (i, default) in defaults.iter().enumerate() {
-                if default.max_skew < 1 {
-                    problems.wrong(&format!("spreadDefaults.list[{i}].maxSkew"), default.max_skew, "at least 1");
-                }
-                if default.topology_key.is_empty() {
-                    problems.wrong(&format!("spreadDefaults.list[{i}].topologyKey"), "\"\"", "a label of nodes");
-                }
             }
         });
         if self.binding.parallelism == 0 {
@@ -298,6 +283,10 @@ impl Validate for Config {
         });
         problems.within("topology", |problems| self.topology.validate(problems));
         problems.within("extender", |problems| self.extender.validate(problems));
+    }
+
+    fn translate(document: &Value, problems: &mut Problems) -> Option<Translated> {
+        kube_scheduler::translate(document, problems)
     }
 }
 
@@ -350,7 +339,10 @@ mod tests {
     #[test]
     fn defaults_are_the_models_and_kube_schedulers() {
         let config = load("").expect("valid");
-        assert_eq!(config.placement.model(), placement::cluster::Settings::default());
+        let model = config.model();
+        let default = placement::cluster::Profile::new("edge-scheduler");
+        assert_eq!(model.profiles, default.into());
+        assert_eq!(model, placement::cluster::Settings { profiles: model.profiles.clone(), ..Default::default() });
         assert_eq!(format!("{:?}", config.queue.settings()), format!("{:?}", crate::queue::Settings::default()));
     }
 
@@ -360,7 +352,7 @@ mod tests {
             "placement: {undelayed: cloud-only, cloud: tier=dc, maxAge: 5m, bandPercent: 2.5, price: {label: cost, weightUs: 9}}\ntopology: {source: files, matrix: /m.csv}",
         )
         .expect("valid");
-        let model = config.placement.model();
+        let model = config.model();
         assert_eq!(model.cloud, LabelMatch { key: "tier".into(), value: Some("dc".into()) });
         assert_eq!((model.undelayed, model.max_age, model.band_permille), (Undelayed::CloudOnly, Span(300_000), 25));
         assert_eq!(model.price, Some(Price { label: "cost".into(), weight_us: 9 }));
