@@ -63,6 +63,10 @@ const PROGRAMS: [Program; 3] = [
             // their Services and controllers.
             rule(&[""], &["services", "replicationcontrollers"], READ),
             rule(&["apps"], &["replicasets", "statefulsets"], READ),
+            // Where volumes can be had, and what is bound to them: a pod's claims get their volumes, or the node to provision them for, before the
+            // pod is bound.
+            rule(&[""], &["persistentvolumes", "persistentvolumeclaims"], &["get", "list", "watch", "patch"]),
+            rule(&["storage.k8s.io"], &["storageclasses", "csinodes", "csidrivers", "csistoragecapacities", "volumeattachments"], READ),
             // Affinity between pods may mean namespaces by their labels.
             rule(&[""], &["namespaces"], READ),
             rule(&[GROUP], &["edgeloadbalancers"], READ),

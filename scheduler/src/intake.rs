@@ -1,5 +1,9 @@
 //! From watches to the state: pods of every scheduler, nodes, and what pods are selected by.
 
+mod storage;
+
+pub use storage::storage;
+
 use crate::state::{Shared, Told, now};
 use crate::topology::board::Board;
 use crate::topology::demand::DemandBoard;

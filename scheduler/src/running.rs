@@ -381,9 +381,23 @@ fn watch(
     shutdown.spawn(intake::controllers(replica_sets, ControllerKind::ReplicaSet, convert::replica_set_selector, shared.clone()));
     let stateful_sets = watches.watch(Api::all(client.clone()), all.clone(), "statefulsets", shutdown);
     shutdown.spawn(intake::controllers(stateful_sets, ControllerKind::StatefulSet, convert::stateful_set_selector, shared.clone()));
-    let replicators = watches.watch(Api::all(client.clone()), all, "replicationcontrollers", shutdown);
+    let replicators = watches.watch(Api::all(client.clone()), all.clone(), "replicationcontrollers", shutdown);
     let (kind, selector) = (ControllerKind::ReplicationController, convert::replication_controller_selector);
     shutdown.spawn(intake::controllers(replicators, kind, selector, shared.clone()));
+    let volumes = watches.watch(Api::all(client.clone()), all.clone(), "persistentvolumes", shutdown);
+    shutdown.spawn(intake::storage(volumes, convert::persistent_volume, shared.clone()));
+    let claims = watches.watch(Api::all(client.clone()), all.clone(), "persistentvolumeclaims", shutdown);
+    shutdown.spawn(intake::storage(claims, convert::persistent_volume_claim, shared.clone()));
+    let classes = watches.watch(Api::all(client.clone()), all.clone(), "storageclasses", shutdown);
+    shutdown.spawn(intake::storage(classes, convert::storage_class, shared.clone()));
+    let csi_nodes = watches.watch(Api::all(client.clone()), all.clone(), "csinodes", shutdown);
+    shutdown.spawn(intake::storage(csi_nodes, convert::csi_node, shared.clone()));
+    let drivers = watches.watch(Api::all(client.clone()), all.clone(), "csidrivers", shutdown);
+    shutdown.spawn(intake::storage(drivers, convert::csi_driver, shared.clone()));
+    let capacities = watches.watch(Api::all(client.clone()), all.clone(), "csistoragecapacities", shutdown);
+    shutdown.spawn(intake::storage(capacities, convert::csi_storage_capacity, shared.clone()));
+    let attachments = watches.watch(Api::all(client.clone()), all, "volumeattachments", shutdown);
+    shutdown.spawn(intake::storage(attachments, convert::volume_attachment, shared.clone()));
 }
 
 /// Sends readers what changed, finds sites, and forgets what is too old.

@@ -10,7 +10,7 @@ use placement::plan::{Topic, Topics, WakeOn};
 use placement::units::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 impl Event for ClusterEvent {
     /// kube-scheduler's names where it has one.
@@ -129,6 +129,8 @@ pub struct Shared {
     state: Mutex<State>,
     /// Something was queued or became due.
     pub wake: Notify,
+    /// Told of every change of a storage object.
+    pub storage: watch::Sender<()>,
 }
 
 impl Shared {
@@ -141,7 +143,7 @@ impl Shared {
             preempting: HashSet::new(),
             warm,
         };
-        Shared { state: Mutex::new(state), wake: Notify::new() }
+        Shared { state: Mutex::new(state), wake: Notify::new(), storage: watch::Sender::default() }
     }
 
     /// Takes the lock. A panic elsewhere left whole values behind: every change is applied by one call.

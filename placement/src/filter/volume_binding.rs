@@ -6,7 +6,7 @@
 use super::node_affinity::term_matches_labels;
 use super::pod_claims::{self, PodClaim};
 use crate::cluster::{
-    ClaimRef, CsiDriver, CsiNode, CsiStorageCapacity, Node, NodeIx, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim, Pod,
+    ClaimRef, CsiDriver, CsiNode, CsiStorageCapacity, Node, NodeIx, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim, Plugin, Pod,
     Snapshot, StorageClass, VolumePlan,
 };
 use crate::plan::Reason;
@@ -30,7 +30,8 @@ pub struct Found<'a> {
 
 /// What binding the pod's claims on the node takes; `None`: the node can't have them.
 pub fn plan(snapshot: &Snapshot, pod: &Pod, ix: NodeIx) -> Option<VolumePlan> {
-    if pod.volumes.is_empty() {
+    // Where the profile leaves VolumeBinding out, nobody binds.
+    if pod.volumes.is_empty() || !snapshot.profile(pod).filters(Plugin::VolumeBinding) {
         return Some(VolumePlan::default());
     }
     let claims = pod_claims::claims(snapshot, pod).ok()?;
@@ -71,9 +72,7 @@ impl<'a> Binding<'a> {
             let Some(volume) = self.snapshot.stored::<PersistentVolume>("", name) else {
                 return Some(Reason::VolumeMissing { claim: claim.name.clone() });
             };
-            let csi_node = || self.snapshot.stored::<CsiNode>("", &node.name);
-            let migration = volume.migration.as_ref().filter(|of| csi_node().is_some_and(|on| on.migrated.contains(&of.plugin)));
-            if !reaches(node, migration.map_or(&volume.node_affinity, |migration| &migration.node_affinity)) {
+            if !is_reached(self.snapshot, volume, node) {
                 return Some(Reason::VolumeAffinity { volume: volume.name.clone() });
             }
         }
@@ -165,6 +164,13 @@ impl Found<'_> {
         }
         score::volume_binding::score(classes.into_values(), shape)
     }
+}
+
+/// Whether the node reaches a bound volume; one that a CSI driver took over there goes by the driver's labels.
+pub fn is_reached(snapshot: &Snapshot, volume: &PersistentVolume, node: &Node) -> bool {
+    let csi_node = || snapshot.stored::<CsiNode>("", &node.name);
+    let migration = volume.migration.as_ref().filter(|of| csi_node().is_some_and(|on| on.migrated.contains(&of.plugin)));
+    reaches(node, migration.map_or(&volume.node_affinity, |migration| &migration.node_affinity))
 }
 
 /// By labels alone: kube-scheduler does not look at the node's name here.

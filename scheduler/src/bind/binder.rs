@@ -1,6 +1,7 @@
 //! Carries out decisions: each binding is a task of its own, a bounded number at once, checked against the lease right before it is sent.
 
-use super::{Bound, Clients, Patience, bind};
+use super::claims::{Claimed, bind_claims};
+use super::{BindError, Bound, Clients, Patience, bind};
 use crate::metrics::{Attempt, Metrics};
 use crate::queue::Popped;
 use crate::state::{Shared, now};
@@ -8,6 +9,7 @@ use crate::tell::{Failure, Teller};
 use chassis::client::Departure;
 use chassis::lease::Leadership;
 use chassis::shutdown::Shutdown;
+use placement::cluster::Pod;
 use placement::plan::Decision;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -33,21 +35,43 @@ impl Binder {
 
     async fn carry_out(&self, popped: Popped, node: &str, decision: &Decision) {
         let pod = &popped.pod;
-        let slot = self.shutdown.interrupt(self.slots.acquire()).await;
-        if let (Some(Ok(_slot)), Ok(_deadline)) = (&slot, self.leadership.check()) {
-            let (leadership, ending) = (self.leadership.clone(), self.shutdown.clone());
-            let departure = Departure::new(move || leadership.is_leader() && !ending.is_signalled());
-            // Shutdown calls off only what has not left: a binding that was sent is seen to its end.
-            let outcome = bind(&self.clients, pod, node, self.patience, &departure, self.shutdown.signalled()).await;
-            if !matches!(outcome, Bound::CalledOff) {
-                return self.conclude(&popped, node, decision, outcome);
-            }
+        let outcome = match self.bind_claims(pod, node).await {
+            Ok(()) => self.bind_pod(pod, node).await,
+            Err(outcome) => outcome,
+        };
+        if !matches!(outcome, Bound::CalledOff) {
+            return self.conclude(&popped, node, decision, outcome);
         }
         self.shared.change(|state| {
             let changes = state.cluster.forget(&pod.key);
             state.note(&changes, now());
             state.queue.put_back(pod, now());
         });
+    }
+
+    /// Gets the pod's claims their volumes, where some have none. May take minutes, in which no slot is held.
+    async fn bind_claims(&self, pod: &Pod, node: &str) -> Result<(), Bound> {
+        let Some(plan) = self.shared.lock().cluster.view().volume_plan(&pod.key).cloned() else { return Ok(()) };
+        let claims = bind_claims(&self.clients, &self.shared, pod, node, &plan, || self.departure());
+        match self.shutdown.interrupt(claims).await {
+            Some(Claimed::Bound) => Ok(()),
+            Some(Claimed::Gone) => Err(Bound::Gone),
+            Some(Claimed::Failed(error)) => Err(Bound::Failed(BindError::Claims(error))),
+            Some(Claimed::CalledOff) | None => Err(Bound::CalledOff),
+        }
+    }
+
+    async fn bind_pod(&self, pod: &Pod, node: &str) -> Bound {
+        let slot = self.shutdown.interrupt(self.slots.acquire()).await;
+        let (Some(Ok(_slot)), Ok(_deadline)) = (&slot, self.leadership.check()) else { return Bound::CalledOff };
+        // Shutdown calls off only what has not left: a binding that was sent is seen to its end.
+        bind(&self.clients, pod, node, self.patience, &self.departure(), self.shutdown.signalled()).await
+    }
+
+    /// Of a write that leaves only while the lease is held.
+    fn departure(&self) -> Departure {
+        let (leadership, ending) = (self.leadership.clone(), self.shutdown.clone());
+        Departure::new(move || leadership.is_leader() && !ending.is_signalled())
     }
 
     fn conclude(&self, popped: &Popped, node: &str, decision: &Decision, outcome: Bound) {
@@ -79,7 +103,7 @@ impl Binder {
         }
     }
 
-    fn give_back(&self, end: impl FnOnce(&mut crate::queue::Queue<placement::cluster::ClusterEvent>), pod: &placement::cluster::Pod) {
+    fn give_back(&self, end: impl FnOnce(&mut crate::queue::Queue<placement::cluster::ClusterEvent>), pod: &Pod) {
         self.shared.change(|state| {
             // Nothing to forget when the watch was faster and said where the pod is, or when a new pod has the name.
             if state.cluster.view().pod(&pod.key).is_some_and(|view| view.pod.uid == pod.uid) {

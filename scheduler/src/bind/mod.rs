@@ -15,6 +15,7 @@
 //! The client's own retries are off here: after a 504 that was done all the same, the second answer would be a 409 about our own binding.
 
 mod binder;
+mod claims;
 
 pub use binder::Binder;
 
@@ -48,6 +49,8 @@ pub enum BindError {
     Refused(String),
     #[error("binding failed: {0}")]
     Failed(String),
+    #[error("running PreBind plugin \"VolumeBinding\": {0}")]
+    Claims(claims::ClaimError),
 }
 
 /// In the API server's words, where it had any.
