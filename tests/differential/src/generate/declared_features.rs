@@ -25,7 +25,7 @@ pub fn apply(draft: &mut Draft) {
     }
     if draw.chance(30) {
         spec["hostNetwork"] = json!(true);
-        spec["hostUsers"] = json!(draw.chance(30));
+        spec["hostUsers"] = json!(draw.chance(20));
     }
     if draw.chance(30) {
         let options: &[&str] = if draw.chance(80) { &["noexec"] } else { &[] };

@@ -139,7 +139,7 @@ impl Feature {
     /// How often it is drawn, against the others: what is at work only where much else lets it be is drawn more often.
     fn lots(self) -> usize {
         match self {
-            Feature::Spread | Feature::PodAffinity | Feature::NodeAffinity | Feature::Taints | Feature::OpenClaims => 2,
+            Feature::Spread | Feature::PodAffinity | Feature::NodeAffinity | Feature::OpenClaims => 2,
             _ => 1,
         }
     }

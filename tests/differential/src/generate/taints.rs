@@ -11,7 +11,7 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 pub fn apply(draft: &mut Draft) {
     // Where all nodes are tainted alike, scores and rejections seldom differ.
     let percent = draft.draw.pick(&[20, 50, 80]);
-    let soft = draft.draw.chance(50);
+    let soft = draft.draw.chance(65);
     for node in &mut draft.nodes {
         if draft.draw.chance(percent) {
             let taints = 1 + draft.draw.below(3);

@@ -9,3 +9,4 @@ mod placing;
 mod preempting;
 mod routing;
 mod topology;
+mod volumes;
