@@ -105,3 +105,72 @@ fn of_claim<'a>(snapshot: &'a Snapshot, claim: &'a PersistentVolumeClaim) -> Opt
     };
     (!found.driver.is_empty() && !found.handle.is_empty()).then_some(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Cluster, Disk, VolumeAttachment};
+    use crate::filter::testing::{check_fits, pod, world};
+    use crate::plan::VerdictCode::Unschedulable;
+
+    const FULL: &str = "node(s) exceed max volume count";
+
+    /// A claim of namespace `shop` that is bound to a volume of driver `d`.
+    fn bound(cluster: &mut Cluster, name: &str, handle: &str) -> PodVolume {
+        let csi = CsiVolume { driver: "d".into(), handle: handle.into(), migrated: false };
+        cluster.apply_stored(PersistentVolume { name: name.into(), csi: Some(csi), ..PersistentVolume::default() });
+        cluster.apply_stored(PersistentVolumeClaim {
+            namespace: "shop".into(),
+            name: name.into(),
+            volume: Some(name.into()),
+            bind_completed: true,
+            ..PersistentVolumeClaim::default()
+        });
+        PodVolume::Claim(name.into())
+    }
+
+    fn with(name: &str, node: Option<&str>, volumes: &[PodVolume]) -> Pod {
+        Pod { node_name: node.map(Into::into), volumes: volumes.to_vec(), ..pod(name, "web") }
+    }
+
+    fn csi_node(name: &str, driver: &str, limit: Option<i64>) -> CsiNode {
+        CsiNode { name: name.into(), drivers: vec![(driver.into(), limit)], migrated: vec![] }
+    }
+
+    #[test]
+    fn a_node_attaches_so_many_volumes_and_one_of_two_pods_once() {
+        let mut cluster = world();
+        cluster.apply_stored(csi_node("a", "d", Some(1)));
+        cluster.apply_stored(csi_node("b", "d", None));
+        let (one, same, other) = (bound(&mut cluster, "1", "h1"), bound(&mut cluster, "2", "h1"), bound(&mut cluster, "3", "h2"));
+        cluster.apply_pod(with("old", Some("a"), &[one]));
+        check_fits(&cluster, &with("new", None, &[same.clone()]), "a b bare x y", &[]);
+        check_fits(&cluster, &with("new", None, std::slice::from_ref(&other)), "b bare x y", &[("a", FULL, Unschedulable)]);
+        check_fits(&cluster, &with("new", None, &[same, other.clone()]), "b bare x y", &[]);
+        cluster.delete_pod(&crate::cluster::PodKey::new("shop", "old"));
+        check_fits(&cluster, &with("new", None, std::slice::from_ref(&other)), "a b bare x y", &[]);
+        // It is still being detached.
+        let (name, attacher, volume) = ("at".into(), "d".into(), Some("1".into()));
+        cluster.apply_stored(VolumeAttachment { name, node: "a".into(), attacher, volume });
+        check_fits(&cluster, &with("new", None, &[other]), "b bare x y", &[("a", FULL, Unschedulable)]);
+    }
+
+    #[test]
+    fn a_disk_of_an_in_tree_plugin_counts_where_there_is_a_csi_node() {
+        let mut cluster = world();
+        cluster.apply_stored(csi_node("a", "ebs", Some(0)));
+        let attached = Some(CsiVolume { driver: "ebs".into(), handle: "vol-1".into(), migrated: true });
+        let disk = PodVolume::Disk(Disk { exclusive: None, attached });
+        check_fits(&cluster, &with("new", None, &[disk]), "b bare x y", &[("a", FULL, Unschedulable)]);
+    }
+
+    #[test]
+    fn a_driver_that_says_so_is_required_of_the_node() {
+        let mut cluster = world();
+        let claim = bound(&mut cluster, "1", "h1");
+        cluster.apply_stored(csi_node("a", "d", None));
+        cluster.apply_stored(CsiDriver { name: "d".into(), required: true, ..CsiDriver::default() });
+        let missing = ("b", "d CSI driver is not installed on the node", Unschedulable);
+        check_fits(&cluster, &with("new", None, &[claim]), "a", &[missing]);
+    }
+}

@@ -177,3 +177,102 @@ pub fn is_reached(snapshot: &Snapshot, volume: &PersistentVolume, node: &Node) -
 fn reaches(node: &Node, affinity: &Option<Vec<NodeSelectorTerm>>) -> bool {
     affinity.as_ref().is_none_or(|terms| terms.iter().any(|term| term_matches_labels(term, &node.labels, "")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Cluster, LabelSelector, Labels, Operator, PodVolume, Requirement};
+    use crate::filter::testing::{check_fits, check_scores, labels, pod, world};
+    use crate::plan::VerdictCode::Unresolvable;
+
+    const NONE: &str = "node(s) didn't find available persistent volumes to bind";
+    const FULL: &str = "node(s) did not have enough free storage";
+    const ELSEWHERE: &str = "node(s) didn't match PersistentVolume's node affinity";
+
+    fn in_zone(zone: &str) -> Option<Vec<NodeSelectorTerm>> {
+        let requirement = Requirement { key: "zone".into(), operator: Operator::In, values: vec![zone.into()] };
+        Some(vec![NodeSelectorTerm { match_expressions: vec![requirement], match_fields: vec![] }])
+    }
+
+    fn volume(cluster: &mut Cluster, name: &str, capacity: i64, zone: &str) {
+        let (name, class) = (name.into(), "c".into());
+        cluster.apply_stored(PersistentVolume {
+            name,
+            class,
+            capacity,
+            node_affinity: in_zone(zone),
+            available: true,
+            ..PersistentVolume::default()
+        });
+    }
+
+    /// A claim of class `c`, and a pod with these claims.
+    fn claims(cluster: &mut Cluster, requests: &[i64]) -> Pod {
+        let names: Vec<String> = (0..requests.len()).map(|at| format!("claim-{at}")).collect();
+        for (name, request) in names.iter().zip(requests) {
+            cluster.apply_stored(PersistentVolumeClaim {
+                namespace: "shop".into(),
+                name: name.clone(),
+                uid: name.clone(),
+                class: "c".into(),
+                request: Some(*request),
+                ..PersistentVolumeClaim::default()
+            });
+        }
+        Pod { volumes: names.into_iter().map(PodVolume::Claim).collect(), ..pod("new", "web") }
+    }
+
+    fn class(provisioner: Option<&str>, topologies: Option<&Labels>) -> StorageClass {
+        let topologies = topologies.map(|labels| vec![LabelSelector::of_labels(labels)]);
+        StorageClass { name: "c".into(), provisioner: provisioner.map(Into::into), delayed: true, topologies, ..StorageClass::default() }
+    }
+
+    #[test]
+    fn a_bound_volume_says_where_the_pod_goes() {
+        let mut cluster = world();
+        volume(&mut cluster, "v", 10, "1");
+        let pod = claims(&mut cluster, &[10]);
+        let claim = cluster.view().stored::<PersistentVolumeClaim>("shop", "claim-0").unwrap();
+        let bound = PersistentVolumeClaim { volume: Some("v".into()), bind_completed: true, ..(**claim).clone() };
+        cluster.apply_stored(bound);
+        check_fits(&cluster, &pod, "a b", &[("x", ELSEWHERE, Unresolvable)]);
+    }
+
+    #[test]
+    fn the_smallest_volume_is_for_the_smallest_claim() {
+        let mut cluster = world();
+        cluster.apply_stored(class(None, None));
+        volume(&mut cluster, "large", 30, "1");
+        volume(&mut cluster, "small", 10, "1");
+        volume(&mut cluster, "only", 30, "2");
+        let pod = claims(&mut cluster, &[20, 5]);
+        check_fits(&cluster, &pod, "a b", &[("x", NONE, Unresolvable), ("bare", NONE, Unresolvable)]);
+        let ix = cluster.view().node_index("a").unwrap();
+        let plan = plan(cluster.view(), &pod, ix).unwrap();
+        let bindings: Vec<(&str, &str)> = plan.bindings.iter().map(|(volume, claim)| (volume.as_str(), claim.name.as_str())).collect();
+        assert_eq!(bindings, [("small", "claim-1"), ("large", "claim-0")]);
+        check_scores(&cluster, &pod, "VolumeBinding", &[38, 38]);
+    }
+
+    #[test]
+    fn volumes_are_made_where_the_class_and_the_room_allow() {
+        let mut cluster = world();
+        cluster.apply_stored(class(Some("d"), None));
+        let pod = claims(&mut cluster, &[20]);
+        check_fits(&cluster, &pod, "a b bare x y", &[]);
+        cluster.apply_stored(class(Some("d"), Some(&labels(&[("zone", "1")]))));
+        check_fits(&cluster, &pod, "a b", &[("x", NONE, Unresolvable)]);
+        cluster.apply_stored(CsiDriver { name: "d".into(), storage_capacity: true, ..CsiDriver::default() });
+        check_fits(&cluster, &pod, "", &[("a", FULL, Unresolvable)]);
+        let nodes = Some(LabelSelector::of_labels(&labels(&[("kubernetes.io/hostname", "b")])));
+        cluster.apply_stored(CsiStorageCapacity {
+            name: "r".into(),
+            class: "c".into(),
+            nodes,
+            capacity: Some(80),
+            ..CsiStorageCapacity::default()
+        });
+        check_fits(&cluster, &pod, "b", &[("a", FULL, Unresolvable)]);
+        check_scores(&cluster, &pod, "VolumeBinding", &[75]);
+    }
+}

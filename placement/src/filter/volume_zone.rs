@@ -53,3 +53,30 @@ fn topologies(volume: &PersistentVolume) -> impl Iterator<Item = Topology<'_>> {
         (!values.contains(&"")).then_some(Topology { volume: &volume.name, key, replaced_by, values })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(of_volume: &[(&str, &str)], of_node: &[(&str, &str)], fits: bool) {
+        let labels = |of: &[(&str, &str)]| of.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let volume = PersistentVolume { labels: labels(of_volume), ..PersistentVolume::default() };
+        let node = Node { labels: labels(of_node), ..Node::default() };
+        let zones = Zones { topologies: topologies(&volume).collect() };
+        assert_eq!(zones.check(&node).is_none(), fits, "{of_volume:?} on {of_node:?}");
+    }
+
+    #[test]
+    fn a_node_with_zones_has_the_volumes() {
+        let [(beta, zone), _, _, (region, _)] = LABELS;
+        check(&[(zone, "a")], &[(zone, "a")], true);
+        check(&[(zone, "a")], &[(zone, "b")], false);
+        check(&[(zone, "a__b")], &[(zone, "b")], true);
+        check(&[(zone, "a__")], &[(zone, "b")], true);
+        check(&[(zone, "a")], &[], true);
+        check(&[(zone, "a")], &[(region, "r")], false);
+        check(&[(beta, "a")], &[(zone, "a")], true);
+        check(&[(zone, "a")], &[(beta, "a")], false);
+        check(&[(zone, "a"), (region, "r")], &[(zone, "a"), (region, "s")], false);
+    }
+}
