@@ -2,7 +2,8 @@
 //!
 //! Clusters of 1,000, 5,000 and 20,000 nodes; 2,000 distinct pod shapes, each with resources, tolerations and a delay bound, half with a selector and a
 //! quarter with preferred terms; every score on; a snapshot and an assume with each decision. The snapshot is let go before, as the cycle does; with
-//! `snapshot-held` it is not, so that every assume pays for copy-on-write. 200 reference nodes, each measured to 200 to 2,000 others (the store's rows are sparse beyond 4,096 nodes).
+//! `snapshot-held` it is not, so that every assume pays for copy-on-write. 200 reference nodes, each measured to 200 to 2,000 others (the store's rows
+//! are sparse beyond 4,096 nodes).
 
 #[allow(dead_code)] // Not every bench needs all of it.
 mod measure;

@@ -3,16 +3,55 @@
 use crate::case::{Answer, Candidate, Case, Preemption, SUCCESS, Score, Verdict};
 use anyhow::{Context, Result, anyhow, bail};
 use placement::cluster::{Cluster, Controller, ControllerKind, LabelSelector, Labels, Pod, Settings, StorageObject, Undelayed};
+use placement::constraint::{DelayBound, DelaySource, Missing, Reference, ReplicaRule, Statistic};
 use placement::plan::{self, Choice, Decision, Eviction, Hold, Outcome, Planner, Reason, VerdictCode, Warmth};
-use placement::units::Timestamp;
+use placement::topology::PairStat;
+use placement::units::{Micros, Timestamp};
 use serde::Deserialize as _;
 use serde_json::Value;
 
 /// Our answer; what went wrong stands in its `error`.
+///
+/// A pod without delay bounds is judged twice, the second time among measured RTTs and pods with bounds, and both must be the same.
 pub fn answer(case: &Case) -> Answer {
-    let mut answer = judge(case).unwrap_or_else(|error| Answer { error: format!("{error:#}"), ..Answer::default() });
+    let judged = |world| judge(case, world).unwrap_or_else(|error| Answer { error: format!("{error:#}"), ..Answer::default() });
+    let (mut answer, measured) = (judged(World::Bare), judged(World::Measured));
+    if answer.error.is_empty() && answer != measured {
+        answer.error = format!("where RTTs are measured and others have delay bounds the answer is {measured:?}");
+    }
     answer.id = case.id;
     answer
+}
+
+/// What is around the case that kube-scheduler knows nothing of.
+#[derive(Clone, Copy, PartialEq)]
+enum World {
+    Bare,
+    /// An RTT between every two nodes, and a bound on every pod that is there.
+    Measured,
+}
+
+const RTT_STEP_US: u32 = 700;
+
+/// What [`World::Measured`] has more.
+fn measure(cluster: &mut Cluster, now: Timestamp) {
+    let nodes: Vec<String> = cluster.view().nodes().map(|(_, node)| node.name.clone()).collect();
+    for (at, from) in nodes.iter().enumerate() {
+        for (steps, to) in nodes[at + 1..].iter().enumerate() {
+            cluster.report_rtt(from, to, PairStat::declared(Micros(RTT_STEP_US * (1 + steps as u32)), now));
+        }
+    }
+    let Some(reference) = nodes.first() else { return };
+    let bound = DelayBound {
+        from: Reference::Name(reference.clone()),
+        max: Micros(RTT_STEP_US * 5),
+        statistic: Statistic::P90,
+        replicas: ReplicaRule::Any,
+        missing: Missing::Deny,
+        source: DelaySource::Label,
+    };
+    let pods: Vec<Pod> = cluster.view().pods().map(|view| Pod { delays: vec![bound.clone()], ..Pod::clone(view.pod) }).collect();
+    pods.into_iter().for_each(|pod| drop(cluster.apply_pod(pod)));
 }
 
 /// What kube-scheduler has no counterpart of is off.
@@ -22,10 +61,13 @@ fn settings(profile: Option<&Value>) -> Result<Settings> {
     Ok(Settings { undelayed: Undelayed::Any, control_plane: None, profiles, ..Settings::default() })
 }
 
-fn judge(case: &Case) -> Result<Answer> {
+fn judge(case: &Case, world: World) -> Result<Answer> {
     let mut cluster = Cluster::new(settings(case.profile.as_ref())?);
     for object in &case.objects {
         load(&mut cluster, object).with_context(|| format!("{} {}", object["kind"], object["metadata"]["name"]))?;
+    }
+    if world == World::Measured {
+        measure(&mut cluster, Timestamp::default());
     }
     let pod = api::convert::pod(&parse(&case.pod)?);
     let decision = Planner::new().place(cluster.view(), &pod, Timestamp::default(), Warmth::Warm);
