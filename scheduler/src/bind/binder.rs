@@ -65,7 +65,7 @@ impl Binder {
         let slot = self.shutdown.interrupt(self.slots.acquire()).await;
         let (Some(Ok(_slot)), Ok(_deadline)) = (&slot, self.leadership.check()) else { return Bound::CalledOff };
         // Shutdown calls off only what has not left: a binding that was sent is seen to its end.
-        bind(&self.clients, pod, node, self.patience, &self.departure(), self.shutdown.signalled()).await
+        bind(&self.clients, pod, node, self.patience, || self.departure(), || self.shutdown.signalled()).await
     }
 
     /// Of a write that leaves only while the lease is held.

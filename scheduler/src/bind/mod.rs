@@ -9,7 +9,8 @@
 //! | 404 | the pod is gone |
 //! | 409 | someone else bound it, or it is another pod of that name: the pod tells which |
 //! | other 4xx | refused; nothing was changed |
-//! | 429, 5xx, no answer | unknown: the pod is looked at before its room is given back |
+//! | 429, 5xx | unknown: the pod is looked at before its room is given back |
+//! | no answer | it may be under way still, whatever the pod says now: the same binding is sent again until one of them has an end |
 //! | no connection | it never left; nothing was changed |
 //!
 //! The client's own retries are off here: after a 504 that was done all the same, the second answer would be a 409 about our own binding.
@@ -26,6 +27,7 @@ use kube::{Client, Error};
 use placement::cluster::Pod;
 use std::pin::pin;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How a binding ended.
 #[derive(Debug)]
@@ -85,17 +87,47 @@ pub struct Clients {
 }
 
 /// Binds `pod` to `node`. Returns once it is known what became of it, or patience ends; `end` calls the binding off unless it has left.
-pub async fn bind(
+pub async fn bind<F: Future<Output = ()>>(
     clients: &Clients,
     pod: &Pod,
     node: &str,
     patience: Patience,
-    departure: &Departure,
-    end: impl Future<Output = ()>,
+    departure: impl Fn() -> Departure,
+    end: impl Fn() -> F,
 ) -> Bound {
+    let api: Api<v1::Pod> = Api::namespaced(clients.reading.clone(), &pod.key.namespace);
+    // Since when a binding may be under way of which nothing is known.
+    let mut unanswered: Option<Instant> = None;
+    loop {
+        let outcome = match send(clients, pod, node, patience, &departure(), end()).await {
+            Sent::Ended(bound) => bound,
+            Sent::Answered(error) => look(&api, pod, node, error, patience.look).await,
+            Sent::Unanswered(error) => {
+                unanswered.get_or_insert_with(Instant::now);
+                look(&api, pod, node, error, patience.look).await
+            }
+        };
+        match (&outcome, unanswered) {
+            // Sent twice, it is done once: the other is told that the pod is on this node already. To give the room back now could give it away twice.
+            (Bound::Failed(_), Some(since)) if since.elapsed() < patience.look => tokio::time::sleep(FIRST_LOOK).await,
+            _ => return outcome,
+        }
+    }
+}
+
+/// How one request ended.
+enum Sent {
+    Ended(Bound),
+    /// An answer that leaves open whether it was done.
+    Answered(BindError),
+    Unanswered(BindError),
+}
+
+async fn send(clients: &Clients, pod: &Pod, node: &str, patience: Patience, departure: &Departure, end: impl Future<Output = ()>) -> Sent {
+    let failed = |error: BindError| Sent::Ended(Bound::Failed(error));
     let request = match request(pod, node, departure) {
         Ok(request) => request,
-        Err(error) => return Bound::Failed(BindError::Failed(chassis::program::chain(&error))),
+        Err(error) => return failed(BindError::Failed(chassis::program::chain(&error))),
     };
     let mut sent = pin!(clients.binding.request::<serde_json::Value>(request));
     let called_off = async {
@@ -108,27 +140,26 @@ pub async fn bind(
     let early = tokio::select! {
         answer = &mut sent => Some(answer),
         () = departure.left() => None,
-        () = called_off => return Bound::CalledOff,
+        () = called_off => return Sent::Ended(Bound::CalledOff),
     };
     let answer = match early {
         Some(answer) => Ok(answer),
         None => tokio::time::timeout(patience.call, sent).await,
     };
-    let error = match answer {
-        Ok(Ok(_status)) => return Bound::Here,
-        Ok(Err(_)) if departure.is_called_off() => return Bound::CalledOff,
+    match answer {
+        Ok(Ok(_status)) => Sent::Ended(Bound::Here),
+        Ok(Err(_)) if departure.is_called_off() => Sent::Ended(Bound::CalledOff),
         // There was nobody to send it to.
-        Ok(Err(error)) if departure.call_off() => return Bound::Failed(BindError::Failed(words(&error))),
-        Ok(Err(Error::Api(status))) if status.code == 404 => return Bound::Gone,
-        Ok(Err(Error::Api(status))) if (400..500).contains(&status.code) && !matches!(status.code, 409 | 429) => {
-            return Bound::Failed(BindError::Refused(status.message.clone()));
-        }
-        Ok(Err(Error::Api(status))) if status.code == 409 => BindError::Refused(status.message.clone()),
-        Ok(Err(error)) => BindError::Failed(words(&error)),
-        Err(_elapsed) => BindError::Failed(format!("no answer within {:?}", patience.call)),
-    };
-    let api: Api<v1::Pod> = Api::namespaced(clients.reading.clone(), &pod.key.namespace);
-    look(&api, pod, node, error, patience.look).await
+        Ok(Err(error)) if departure.call_off() => failed(BindError::Failed(words(&error))),
+        Ok(Err(Error::Api(status))) => match status.code {
+            404 => Sent::Ended(Bound::Gone),
+            409 => Sent::Answered(BindError::Refused(status.message.clone())),
+            429 | 500.. => Sent::Answered(BindError::Failed(status.message.clone())),
+            _ => failed(BindError::Refused(status.message.clone())),
+        },
+        Ok(Err(error)) => Sent::Unanswered(BindError::Failed(words(&error))),
+        Err(_elapsed) => Sent::Unanswered(BindError::Failed(format!("no answer within {:?}", patience.call))),
+    }
 }
 
 fn request(pod: &Pod, node: &str, departure: &Departure) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
@@ -155,7 +186,7 @@ fn request(pod: &Pod, node: &str, departure: &Departure) -> Result<http::Request
 
 /// Reads the pod until it says what became of the binding; `error` is what the binding itself said.
 async fn look(api: &Api<v1::Pod>, pod: &Pod, node: &str, error: BindError, patience: Duration) -> Bound {
-    let deadline = tokio::time::Instant::now() + patience;
+    let deadline = Instant::now() + patience;
     let mut delay = FIRST_LOOK;
     loop {
         match api.get_opt(&pod.key.name).await {
@@ -168,7 +199,7 @@ async fn look(api: &Api<v1::Pod>, pod: &Pod, node: &str, error: BindError, patie
                     None => Bound::Failed(error),
                 };
             }
-            Err(error) if tokio::time::Instant::now() >= deadline => return Bound::Failed(BindError::Failed(words(&error))),
+            Err(error) if Instant::now() >= deadline => return Bound::Failed(BindError::Failed(words(&error))),
             Err(error) => tracing::debug!(pod = %pod.key, %error, "the pod can't be read; its room stays taken meanwhile"),
         }
         tokio::time::sleep(delay).await;

@@ -42,7 +42,7 @@ async fn play(answers: &[Answer]) -> (String, Vec<String>) {
     });
     let clients = Clients { binding: client.clone(), reading: client };
     let patience = Patience { call: Duration::from_secs(4), look: Duration::from_secs(20) };
-    let outcome = match bind(&clients, &pod(), "edge-1", patience, &Departure::new(|| true), std::future::pending()).await {
+    let outcome = match bind(&clients, &pod(), "edge-1", patience, || Departure::new(|| true), std::future::pending::<()>).await {
         Bound::Here => "here".to_owned(),
         Bound::Elsewhere { node } => format!("on {node}"),
         Bound::Gone => "gone".to_owned(),
@@ -84,13 +84,27 @@ async fn a_refusal_is_final_and_a_conflict_is_looked_into() {
 async fn when_the_outcome_is_unknown_the_pod_is_read_until_it_tells() {
     use Answer::{Dropped, Pod, Silence, Status};
     check(&[Silence, Pod { uid: "u1", node: Some("edge-1") }], "here", 2).await;
-    check(&[Silence, Pod { uid: "u1", node: None }], "no answer within 4s", 2).await;
     check(&[Dropped, Status(500, "x"), Dropped, Pod { uid: "u1", node: Some("edge-1") }], "here", 4).await;
     check(&[Status(503, "starting"), Pod { uid: "u1", node: None }], "binding failed: starting", 2).await;
     check(&[Dropped, Status(404, "not found")], "gone", 2).await;
-    let silent = vec![Dropped; 16];
+    let silent = vec![Dropped; 64];
     let (outcome, made) = play(&silent).await;
-    assert!(outcome.starts_with("binding failed") && (5..16).contains(&made.len()), "{outcome} after {}", made.len());
+    assert!(outcome.starts_with("binding failed") && (5..64).contains(&made.len()), "{outcome} after {}", made.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_without_an_answer_is_sent_again_since_it_may_be_done_yet() {
+    use Answer::{Dropped, Pod, Silence, Status};
+    let unbound = Pod { uid: "u1", node: None };
+    let here = Pod { uid: "u1", node: Some("edge-1") };
+    check(&[Silence, unbound.clone(), Status(201, "")], "here", 3).await;
+    // The first was done in the end.
+    check(&[Silence, unbound.clone(), Status(409, "already assigned"), here.clone()], "here", 4).await;
+    check(&[Dropped, unbound.clone(), Status(503, "starting"), unbound.clone(), Status(409, "already assigned"), here], "here", 6).await;
+    check(&[Dropped, unbound.clone(), Status(404, "not found")], "gone", 3).await;
+    let never: Vec<Answer> = [Silence, unbound].into_iter().cycle().take(64).collect();
+    let (outcome, made) = play(&never).await;
+    assert!(outcome.starts_with("binding failed: no answer within 4s") && (6..16).contains(&made.len()), "{outcome} after {}", made.len());
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +116,9 @@ async fn a_binding_that_has_not_left_is_called_off_and_one_that_has_is_seen_to_i
         });
         let clients = Clients { binding: client.clone(), reading: client };
         let patience = Patience { call: Duration::from_secs(4), look: Duration::from_secs(20) };
-        let outcome = bind(&clients, &pod(), "edge-1", patience, &Departure::new(move || is_leader), tokio::time::sleep(ends_after)).await;
+        let outcome =
+            bind(&clients, &pod(), "edge-1", patience, || Departure::new(move || is_leader), async || tokio::time::sleep(ends_after).await)
+                .await;
         assert_eq!(format!("{outcome:?}"), expected, "leader: {is_leader}, ends after {ends_after:?}");
     };
     let (second, never) = (Duration::from_secs(1), Duration::from_secs(1_000));
@@ -118,9 +134,9 @@ async fn what_the_rate_limit_holds_back_is_called_off_and_costs_no_patience() {
     let binding = chassis::client::connect_departing_with(&nobody, &config).unwrap();
     let clients = Clients { binding: binding.clone(), reading: binding };
     let patience = Patience { call: Duration::ZERO, look: Duration::ZERO };
-    let first = bind(&clients, &pod(), "edge-1", patience, &Departure::new(|| true), std::future::pending()).await;
+    let first = bind(&clients, &pod(), "edge-1", patience, || Departure::new(|| true), std::future::pending::<()>).await;
     assert!(matches!(&first, Bound::Failed(BindError::Failed(_))), "nobody to send it to, and nobody to ask: {first:?}");
-    let end = tokio::time::sleep(Duration::from_millis(300));
-    let second = bind(&clients, &pod(), "edge-1", patience, &Departure::new(|| true), end).await;
+    let end = || tokio::time::sleep(Duration::from_millis(300));
+    let second = bind(&clients, &pod(), "edge-1", patience, || Departure::new(|| true), end).await;
     assert!(matches!(second, Bound::CalledOff), "{second:?}");
 }
