@@ -1,0 +1,250 @@
+//! The same scenarios with kube-scheduler and with edge-scheduler on a real control plane, whose end states must be the same: who runs where, who had to go,
+//! who waits and why. Left out, saying so, where the control plane is not built.
+
+#![allow(clippy::unwrap_used)]
+
+use api::labels::{SCHEDULER, SCHEDULER_NAME, ZONE_LABEL};
+use chassis::shutdown::Shutdown;
+use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared};
+use edge_tests::objects::{api, ensure, make, object};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Nodes of 32 CPUs each, every one a zone of its own.
+const NODES: u32 = 3;
+const SOON: Duration = Duration::from_secs(60);
+
+static PLANE: Shared = Shared::new(Options { nodes: NODES, kubelets: Kubelets::Kwok, controllers: true, scheduler: true, audit: false });
+
+/// What a scenario ends in, by pod or by what else is looked at.
+type EndState = BTreeMap<String, String>;
+
+/// A namespace whose pods one scheduler has.
+struct Stage {
+    client: Client,
+    namespace: String,
+    scheduler: &'static str,
+}
+
+impl Stage {
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    async fn make(&self, mut value: Value) {
+        value["metadata"]["namespace"] = json!(self.namespace);
+        make(&self.client, &object(value).unwrap()).await.unwrap();
+    }
+
+    /// A pod that asks for so many CPUs; `more` is merged into its spec.
+    async fn pod(&self, name: &str, cpus: u32, more: Value) {
+        let resources = json!({"requests": {"cpu": cpus.to_string()}});
+        let mut pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "web", "name": name}},
+            "spec": {"schedulerName": self.scheduler, "containers": [{"name": "main", "image": "none", "resources": resources}], "terminationGracePeriodSeconds": 0},
+        });
+        for (field, value) in more.as_object().into_iter().flatten() {
+            pod["spec"][field] = value.clone();
+        }
+        self.make(pod).await;
+    }
+
+    /// Waits for it.
+    async fn until<T>(&self, what: &str, name: &str, found: impl Fn(&Pod) -> Option<T>) -> T {
+        let reached = await_condition(self.pods(), name, |pod: Option<&Pod>| pod.and_then(&found).is_some());
+        let pod = tokio::time::timeout(SOON, reached).await.unwrap_or_else(|_| panic!("{}: {name} {what}: not in time", self.scheduler));
+        found(&pod.unwrap().unwrap()).unwrap()
+    }
+
+    async fn node_of(&self, name: &str) -> String {
+        self.until("is bound", name, |pod| pod.spec.as_ref()?.node_name.clone()).await
+    }
+
+    /// Why it waits.
+    async fn reason(&self, name: &str) -> String {
+        let reason = |pod: &Pod| {
+            let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+            let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+            Some(format!("{}: {}", scheduled.reason.as_deref()?, scheduled.message.as_deref().unwrap_or_default()))
+        };
+        self.until("waits with a reason", name, reason).await
+    }
+
+    async fn gone(&self, name: &str) -> String {
+        let uid = self.pods().get(name).await.ok().and_then(|pod| pod.uid()).unwrap_or_default();
+        let gone = await_condition(self.pods(), name, conditions::is_deleted(&uid));
+        tokio::time::timeout(SOON, gone).await.unwrap_or_else(|_| panic!("{}: {name} stays", self.scheduler)).unwrap();
+        "gone".to_owned()
+    }
+
+    async fn class(&self, name: &str, value: i32, policy: &str) {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value, "preemptionPolicy": policy,
+        });
+        ensure(&self.client, &object(class).unwrap()).await.unwrap();
+    }
+
+    /// On every node a pod of 20 CPUs, the more important the higher the node's number.
+    async fn filled(&self) {
+        for at in 1..=NODES {
+            self.class(&format!("low-{at}"), at as i32 * 10, "PreemptLowerPriority").await;
+            let node = json!({"kubernetes.io/hostname": format!("node-{at}")});
+            self.pod(&format!("low-{at}"), 20, json!({"nodeSelector": node, "priorityClassName": format!("low-{at}")})).await;
+            assert_eq!(self.node_of(&format!("low-{at}")).await, format!("node-{at}"));
+        }
+    }
+}
+
+/// Plays a scenario with both schedulers.
+async fn same_end_state(name: &str, play: impl AsyncFn(&Stage) -> EndState) {
+    let Some(plane) = PLANE.get(name).await else { return };
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _alone = ALONE.lock().await;
+    let client = plane.client().await.unwrap();
+    plane.install().await.unwrap();
+    zones(&client).await;
+    let shutdown = Shutdown::new();
+    let running = edge_scheduler::start(config(&plane).await, shutdown.clone()).await.unwrap().expect("not shut down");
+    let mut ends = Vec::new();
+    for scheduler in ["default-scheduler", SCHEDULER_NAME] {
+        let stage = Stage { client: client.clone(), namespace: format!("{}-{scheduler}", name.replace('_', "-")), scheduler };
+        let namespace = object(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stage.namespace}})).unwrap();
+        make(&client, &namespace).await.unwrap();
+        account(&stage).await;
+        ends.push(play(&stage).await);
+        for pod in stage.pods().list(&Default::default()).await.unwrap() {
+            stage.pods().delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await.unwrap();
+            let gone = await_condition(stage.pods(), &pod.name_any(), conditions::is_deleted(&pod.uid().unwrap())).await;
+            gone.unwrap();
+        }
+        api(&client, &namespace).unwrap().delete(&stage.namespace, &DeleteParams::default()).await.unwrap();
+    }
+    shutdown.trigger();
+    running.join().await.unwrap();
+    assert_eq!(ends[1], ends[0], "edge-scheduler's end state, and kube-scheduler's");
+    assert!(!ends[0].is_empty());
+}
+
+/// Admission wants the namespace's default account first.
+async fn account(stage: &Stage) {
+    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(stage.client.clone(), &stage.namespace);
+    let there = await_condition(accounts, "default", |account: Option<&_>| account.is_some());
+    tokio::time::timeout(SOON, there).await.expect("a default account in time").unwrap();
+}
+
+async fn zones(client: &Client) {
+    let nodes: Api<Node> = Api::all(client.clone());
+    for at in 1..=NODES {
+        let patch = Patch::Merge(json!({"metadata": {"labels": {ZONE_LABEL: format!("zone-{at}")}}}));
+        nodes.patch(&format!("node-{at}"), &PatchParams::default(), &patch).await.unwrap();
+    }
+}
+
+async fn config(plane: &ControlPlane) -> edge_scheduler::Config {
+    let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let mut config = edge_scheduler::Config::default();
+    config.client.kubeconfig = Some(plane.kubeconfig_of(SCHEDULER).await.unwrap());
+    config.leader_election.leader_elect = false;
+    config.admin_address = any_port;
+    config.topology.address = any_port;
+    config.placement.undelayed = placement::cluster::Undelayed::Any;
+    config
+}
+
+fn state<const N: usize>(of: [(&str, String); N]) -> EndState {
+    of.into_iter().map(|(what, end)| (what.to_owned(), end)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_least_important_pod_goes() {
+    same_end_state("the_least_important_pod_goes", async |stage| {
+        stage.filled().await;
+        stage.class("high", 1_000, "PreemptLowerPriority").await;
+        stage.pod("high", 25, json!({"priorityClassName": "high"})).await;
+        let gone = stage.gone("low-1").await;
+        let [high, second, third] = [stage.node_of("high").await, stage.node_of("low-2").await, stage.node_of("low-3").await];
+        state([("low-1", gone), ("high", high), ("low-2", second), ("low-3", third)])
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_protects_the_least_important_pod() {
+    same_end_state("a_budget_protects_the_least_important_pod", async |stage| {
+        stage.filled().await;
+        let budget = json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "keep"},
+            "spec": {"minAvailable": 1, "selector": {"matchLabels": {"name": "low-1"}}},
+        });
+        stage.make(budget).await;
+        let budgets: Api<PodDisruptionBudget> = Api::namespaced(stage.client.clone(), &stage.namespace);
+        let counted = |budget: Option<&PodDisruptionBudget>| {
+            budget
+                .and_then(|budget| budget.status.as_ref())
+                .is_some_and(|status| status.expected_pods == Some(1) && status.current_healthy == Some(1))
+        };
+        tokio::time::timeout(SOON, await_condition(budgets, "keep", counted)).await.expect("the budget is counted in time").unwrap();
+        stage.class("high", 1_000, "PreemptLowerPriority").await;
+        stage.pod("high", 25, json!({"priorityClassName": "high"})).await;
+        let gone = stage.gone("low-2").await;
+        state([("low-2", gone), ("high", stage.node_of("high").await), ("low-1", stage.node_of("low-1").await)])
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_preempt_waits() {
+    same_end_state("who_may_not_preempt_waits", async |stage| {
+        stage.filled().await;
+        stage.class("polite", 1_000, "Never").await;
+        stage.pod("polite", 25, json!({"priorityClassName": "polite"})).await;
+        state([("polite", stage.reason("polite").await), ("low-1", stage.node_of("low-1").await)])
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_spread_over_zones_and_the_odd_one_waits() {
+    same_end_state("replicas_spread_over_zones_and_the_odd_one_waits", async |stage| {
+        let spread = |extra: Value| {
+            let mut spec = json!({"topologySpreadConstraints": [{
+                "maxSkew": 1, "topologyKey": ZONE_LABEL, "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "web"}},
+            }]});
+            extra.as_object().into_iter().flatten().for_each(|(field, value)| spec[field] = value.clone());
+            spec
+        };
+        let mut zones = Vec::new();
+        for at in 0..6 {
+            stage.pod(&format!("web-{at}"), 1, spread(Value::Null)).await;
+            zones.push(stage.node_of(&format!("web-{at}")).await);
+        }
+        zones.sort();
+        // Two of a zone more than of the others: one is let in, the second is not.
+        let near = json!({"nodeSelector": {ZONE_LABEL: "zone-1"}});
+        stage.pod("odd-1", 1, spread(near.clone())).await;
+        let odd = stage.node_of("odd-1").await;
+        stage.pod("odd-2", 1, spread(near)).await;
+        state([("zones", zones.join(" ")), ("odd-1", odd), ("odd-2", stage.reason("odd-2").await)])
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gated_pod_waits_until_its_gate_is_lifted() {
+    same_end_state("a_gated_pod_waits_until_its_gate_is_lifted", async |stage| {
+        let node = json!({"kubernetes.io/hostname": "node-2"});
+        stage.pod("gated", 1, json!({"schedulingGates": [{"name": "example.com/wait"}], "nodeSelector": node})).await;
+        let before = stage.reason("gated").await;
+        let lifted = Patch::Merge(json!({"spec": {"schedulingGates": null}}));
+        stage.pods().patch("gated", &PatchParams::default(), &lifted).await.unwrap();
+        state([("before", before), ("after", stage.node_of("gated").await)])
+    })
+    .await;
+}
