@@ -144,7 +144,7 @@ mod tests {
         cluster.apply_stored(csi_node("b", "d", None));
         let (one, same, other) = (bound(&mut cluster, "1", "h1"), bound(&mut cluster, "2", "h1"), bound(&mut cluster, "3", "h2"));
         cluster.apply_pod(with("old", Some("a"), &[one]));
-        check_fits(&cluster, &with("new", None, &[same.clone()]), "a b bare x y", &[]);
+        check_fits(&cluster, &with("new", None, std::slice::from_ref(&same)), "a b bare x y", &[]);
         check_fits(&cluster, &with("new", None, std::slice::from_ref(&other)), "b bare x y", &[("a", FULL, Unschedulable)]);
         check_fits(&cluster, &with("new", None, &[same, other.clone()]), "b bare x y", &[]);
         cluster.delete_pod(&crate::cluster::PodKey::new("shop", "old"));

@@ -11,14 +11,14 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 pub fn apply(draft: &mut Draft) {
     // Where all nodes are tainted alike, scores and rejections seldom differ.
     let percent = draft.draw.pick(&[20, 50, 80]);
-    let soft = draft.draw.chance(65);
+    let soft = draft.draw.chance(78);
     for node in &mut draft.nodes {
         if draft.draw.chance(percent) {
             let taints = 1 + draft.draw.below(3);
             (0..taints).for_each(|_| add(&mut node["spec"]["taints"], taint(&mut draft.draw, soft)));
         }
     }
-    let tolerations = draft.draw.below(4);
+    let tolerations = draft.draw.below(3);
     for _ in 0..tolerations {
         let toleration = toleration(&mut draft.draw);
         push(&mut draft.pod["spec"]["tolerations"], toleration);
