@@ -6,6 +6,7 @@
 pub mod balance;
 pub mod cluster;
 pub mod constraint;
+pub mod devices;
 pub mod filter;
 pub mod lint;
 pub mod plan;

@@ -35,6 +35,8 @@ impl Event for ClusterEvent {
             ClusterEvent::Storage(StorageChange::Capacity) => "CSIStorageCapacityChange",
             ClusterEvent::Storage(StorageChange::Detached) => "VolumeAttachmentDelete",
             ClusterEvent::RttChanged { .. } => "RttChange",
+            ClusterEvent::ClaimChanged { .. } => "ResourceClaimUpdate",
+            ClusterEvent::DevicesChanged => "ResourceSliceUpdate",
             ClusterEvent::TopologyWarm => "TopologyWarm",
         }
     }

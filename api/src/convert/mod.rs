@@ -4,6 +4,7 @@ mod affinity;
 mod controller;
 mod csi_migration;
 mod delay;
+mod devices;
 mod disruption;
 mod features;
 mod images;
@@ -20,6 +21,7 @@ mod taint;
 
 pub(crate) use affinity::added_affinity;
 pub use controller::{replica_set_selector, replication_controller_selector, stateful_set_selector};
+pub use devices::{allocation_result, claim, device_class, resource_slice, taint_rule};
 pub use disruption::disruption_budget;
 pub use node::node;
 pub use pod::pod;

@@ -2,6 +2,7 @@
 
 use super::affinity::node_affinity;
 use super::delay::delays;
+use super::devices::pod_claims;
 use super::pod_affinity::pod_affinity;
 use super::pod_volumes::pod_volumes;
 use super::ports::host_ports;
@@ -83,6 +84,7 @@ pub fn pod(pod: &v1::Pod) -> Pod {
         images: images::of_pod(spec),
         volumes,
         required_features: features::required(spec),
+        claims: pod_claims(pod),
         delays,
         delay_errors,
         refusals,

@@ -1,6 +1,6 @@
 //! What happened to the cluster, as far as it can matter to a waiting pod.
 
-use super::{Pod, StorageChange};
+use super::{Pod, PodKey, StorageChange};
 use crate::topology::PairStat;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -58,6 +58,13 @@ pub enum ClusterEvent {
         old: Option<PairStat>,
         new: PairStat,
     },
+    /// A claim appeared, changed or went; `freed`: devices are to be had that were its.
+    ClaimChanged {
+        key: PodKey,
+        freed: bool,
+    },
+    /// Devices, their taints or their classes.
+    DevicesChanged,
     /// The topology service has heard from its agents.
     TopologyWarm,
 }

@@ -40,6 +40,7 @@ impl Cluster {
             budgets: Arc::default(),
             nominations: Arc::default(),
             storage: Arc::default(),
+            inventory: Default::default(),
             demand: Arc::default(),
             rtt,
         };

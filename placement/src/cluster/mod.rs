@@ -1,6 +1,7 @@
 //! What the model knows of the cluster: nodes and pods as columns, changed by events, read through immutable snapshots.
 
 mod census;
+mod claims;
 mod columns;
 mod default_selector;
 mod disruption;
@@ -34,6 +35,7 @@ mod toleration;
 mod volume;
 
 pub use census::{Namespaces, PodQuery};
+pub use claims::{ClaimReservation, ReserveError};
 pub use columns::{BASIC, CHUNK, ExtendedColumn, FixedChunk, FixedSlot, LoadChunk, PortUse, basic};
 pub use disruption::DisruptionBudget;
 pub use event::{Changes, ClusterEvent};

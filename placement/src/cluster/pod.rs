@@ -2,6 +2,7 @@
 
 use super::{HostPort, Image, Labels, NodeSelectorTerm, PodAffinity, PodVolume, Resources, SpreadConstraint, Toleration};
 use crate::constraint::{DelayBound, DelayError};
+use crate::devices::PodClaim;
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -130,6 +131,8 @@ pub struct Pod {
     pub volumes: Vec<PodVolume>,
     /// Features that the node must declare.
     pub required_features: Vec<String>,
+    /// Devices that the pod needs.
+    pub claims: Vec<PodClaim>,
     /// Delay bounds from labels and annotation; every one must hold.
     pub delays: Vec<DelayBound>,
     /// Delay labels or annotation entries that cannot be read; any keeps the pod Pending.

@@ -12,6 +12,7 @@ use super::{
     Controller, DisruptionBudget, HeldTerm, LabelSelector, Labels, Node, NodeCounts, NodeIx, Pod, PodKey, PodQuery, Profile, Settings,
     Workload, WorkloadKind,
 };
+use crate::devices::Inventory;
 use crate::score::demand::Demand;
 use crate::topology::RttStore;
 use std::collections::BTreeMap;
@@ -55,6 +56,7 @@ pub struct Snapshot {
     pub(super) budgets: Arc<BTreeMap<(String, String), DisruptionBudget>>,
     pub(super) nominations: Nominations,
     pub(super) storage: Arc<Storage>,
+    pub(super) inventory: Inventory,
     pub(super) demand: Arc<BTreeMap<String, BTreeMap<Workload, Demand>>>,
     pub(super) rtt: RttStore,
 }

@@ -6,6 +6,7 @@ pub mod cloud_role;
 pub mod control_plane;
 pub mod delay_bound;
 mod domains;
+pub mod dynamic_resources;
 pub mod inter_pod_affinity;
 pub mod named;
 pub mod node_affinity;
@@ -43,6 +44,8 @@ pub struct Subject<'a> {
     pub among_pods: AmongPods<'a>,
     /// What the pod's volumes ask of nodes; `None`: nothing.
     pub volumes: Option<&'a Volumes<'a>>,
+    /// The pod's claims; `None`: it has none.
+    pub claims: Option<&'a dynamic_resources::Claims<'a>>,
 }
 
 /// Rules about where other pods are, made ready for one pod; `None` where it is subject to none.
@@ -67,7 +70,7 @@ pub fn check(subject: &Subject<'_>, ix: NodeIx) -> Vec<Reason> {
 
 /// What one filter says of the node.
 fn check_by(plugin: Plugin, subject: &Subject<'_>, node: &Node, ix: NodeIx) -> Vec<Reason> {
-    let Subject { snapshot, pod, bounds, now, among_pods, volumes } = *subject;
+    let Subject { snapshot, pod, bounds, now, among_pods, volumes, claims } = *subject;
     let slot = || snapshot.slot(ix);
     let reason = match plugin {
         Plugin::NodeName => named::check_name(pod, node),
@@ -81,6 +84,7 @@ fn check_by(plugin: Plugin, subject: &Subject<'_>, node: &Node, ix: NodeIx) -> V
         }
         Plugin::PodTopologySpread => among_pods.spread.and_then(|spread| spread.check(ix.at())),
         Plugin::InterPodAffinity => among_pods.affinity.and_then(|rules| rules.check(ix.at())),
+        Plugin::DynamicResources => claims.and_then(|claims| claims.check(node, ix)),
         Plugin::NodeDeclaredFeatures => node_declared_features::check(pod, node),
         Plugin::DelayBound => bounds.and_then(|bounds| delay_bound::check(snapshot, bounds, ix, now)),
         Plugin::CloudRole => cloud_role::check(snapshot, pod, slot().is_some_and(|slot| slot.cloud)),

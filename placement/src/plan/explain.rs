@@ -11,6 +11,7 @@ use crate::units::Timestamp;
 pub(super) fn held(snapshot: &Snapshot, pod: &Pod, hold: Hold) -> Decision {
     let mut wake = WakeOn::new(&pod.key, snapshot.settings().max_age).hold(&hold, &pod.delays);
     wake.volumes = VolumeWait::on_hold(pod, &hold);
+    wake.claims_of(pod);
     Decision {
         pod: pod.key.clone(),
         uid: pod.uid.clone(),
@@ -40,7 +41,7 @@ impl Planner {
         };
         let query = Query::new(&mut self.columns, snapshot, pod, bounds.as_deref(), now);
         let Some(ix) = self.best(&query) else { return self.explain(snapshot, pod, &bounds, now) };
-        let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now, among_pods: query.among_pods(), volumes: query.volumes() };
+        let subject = query.subject();
         let candidates = &self.scratch.candidates;
         let score = || (Scorer::new(&self.columns, &query, candidates).total(ix.at()), candidates.len());
         Decision {
@@ -61,7 +62,7 @@ impl Planner {
         let taken = self.beside_nominated(snapshot, pod, bounds.as_deref(), now);
         let scorer = Scorer::new(&self.columns, &query, &self.scratch.candidates);
         let limit = self.scratch.limit(&query);
-        let subject = Subject { snapshot, pod, bounds: bounds.as_deref(), now, among_pods: query.among_pods(), volumes: query.volumes() };
+        let subject = query.subject();
         let verdict = |ix: NodeIx| match self.scratch.candidates.binary_search(&ix.0) {
             Err(_) if taken.contains_key(&ix) => Verdict::Rejected(taken[&ix].clone()),
             Err(_) => {
@@ -114,6 +115,7 @@ fn wake_on(decision: &Decision, snapshot: &Snapshot, pod: &Pod, bounds: &Resolve
         let targets = resolved.iter().filter(|resolved| resolved.bound == bound).flat_map(|resolved| &resolved.targets);
         targets.map(|&target| Some(snapshot.name(target).to_owned())).collect()
     };
+    wake.claims_of(pod);
     // A node that was rejected for something else may be out of a bound as well: bounds count always.
     wake.bounds(if bounds.is_some() { &pod.delays } else { &[] }, behind);
     wake
@@ -150,7 +152,10 @@ fn figures(subject: &Subject<'_>, ix: NodeIx) -> String {
 /// The figures of a member of a group, in the state where all are placed.
 pub(super) fn figures_of_member(after: &Snapshot, pod: &Pod, ix: NodeIx, now: Timestamp) -> String {
     let bounds = resolve(after, pod, Warmth::Warm, &[]).ok().flatten();
-    figures(&Subject { snapshot: after, pod, bounds: bounds.as_deref(), now, among_pods: Default::default(), volumes: None }, ix)
+    figures(
+        &Subject { snapshot: after, pod, bounds: bounds.as_deref(), now, among_pods: Default::default(), volumes: None, claims: None },
+        ix,
+    )
 }
 
 /// Every member of a group that has no placement.

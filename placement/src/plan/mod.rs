@@ -3,6 +3,7 @@
 mod advise;
 mod choice;
 mod columns;
+mod deallocate;
 mod decision;
 mod explain;
 mod group;

@@ -5,7 +5,7 @@ use super::rank::Query;
 use super::{Planner, Reason};
 use crate::cluster::{NodeIx, Pod, Snapshot};
 use crate::constraint::ResolvedBound;
-use crate::filter::{self, Subject};
+use crate::filter;
 use crate::units::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,6 +56,6 @@ impl Planner {
         now: Timestamp,
     ) -> Vec<Reason> {
         let query = Query::new(&mut self.columns, snapshot, pod, bounds, now);
-        filter::check(&Subject { snapshot, pod, bounds, now, among_pods: query.among_pods(), volumes: query.volumes() }, ix)
+        filter::check(&query.subject(), ix)
     }
 }

@@ -5,7 +5,7 @@ use super::rank::{Query, Scratch};
 use super::{Choice, Decision, Hold, Warmth};
 use crate::cluster::{NodeIx, Pod, PodKey, Snapshot};
 use crate::constraint::{self, Referrer, ResolvedBound, mutual_groups};
-use crate::filter::{Volumes, named};
+use crate::filter::{Volumes, dynamic_resources::Claims, named};
 use crate::units::Timestamp;
 use smallvec::SmallVec;
 
@@ -90,6 +90,7 @@ pub(super) fn resolve<'a>(snapshot: &'a Snapshot, pod: &'a Pod, warm: Warmth, gr
     }
     named::named(pod, snapshot.profile(pod))?;
     Volumes::new(snapshot, pod).map_err(Hold::Volumes)?;
+    Claims::new(snapshot, pod)?;
     bounds(snapshot, pod, warm, group)
 }
 

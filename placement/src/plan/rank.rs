@@ -6,10 +6,11 @@ use crate::cluster::{
     mix, name_hash,
 };
 use crate::constraint::{ReplicaRule, ResolvedBound, Statistic};
+use crate::filter::dynamic_resources::Claims;
 use crate::filter::inter_pod_affinity::PodRules;
 use crate::filter::pod_topology_spread::{self, Inclusion, Spread};
 use crate::filter::{
-    AmongPods, Domains, Volumes, cloud_role, delay_bound, named, node_declared_features, node_ports, node_resources_fit::Need,
+    AmongPods, Domains, Subject, Volumes, cloud_role, delay_bound, named, node_declared_features, node_ports, node_resources_fit::Need,
 };
 use crate::score::inter_pod_affinity::{PodPreference, PodScale};
 use crate::score::node_resources_balanced_allocation::Share;
@@ -49,6 +50,7 @@ pub(super) struct Query<'a> {
     pod_preference: Option<PodPreference>,
     images: Option<usize>,
     volumes: Option<Volumes<'a>>,
+    claims: Option<Claims<'a>>,
     /// Empty: ranked by kube-scheduler's scores alone.
     sites: SmallVec<[Site<'a>; 4]>,
     service: Micros,
@@ -98,6 +100,8 @@ impl<'a> Query<'a> {
             images: columns.image_scores(snapshot, &pod.images),
             // What would hold the pod back was asked before.
             volumes: Volumes::new(snapshot, pod).ok().flatten(),
+            // Whoever is held by its claims comes this far for advice alone.
+            claims: Claims::new(snapshot, pod).ok().flatten(),
             sites,
             service,
             scoring: [cpu, memory],
@@ -114,8 +118,36 @@ impl<'a> Query<'a> {
         self.volumes.as_ref()
     }
 
+    pub fn claims(&self) -> Option<&Claims<'a>> {
+        self.claims.as_ref()
+    }
+
     pub fn ranked(&self) -> bool {
         !self.sites.is_empty()
+    }
+
+    /// What the filters need to know of the pod.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            snapshot: self.snapshot,
+            pod: self.pod,
+            bounds: self.bounds,
+            now: self.now,
+            among_pods: self.among_pods(),
+            volumes: self.volumes(),
+            claims: self.claims(),
+        }
+    }
+
+    fn has_devices(&self, claims: &Claims<'_>, node: usize) -> bool {
+        let ix = NodeIx(node as u32);
+        let filters = self.snapshot.profile(self.pod).filters(Plugin::DynamicResources);
+        !filters || self.snapshot.node(ix).is_some_and(|node| claims.check(node, ix).is_none())
+    }
+
+    fn device_score(&self, claims: &Claims<'_>, node: usize) -> i64 {
+        let ix = NodeIx(node as u32);
+        self.snapshot.node(ix).map_or(0, |node| claims.raw_score(node, ix))
     }
 
     fn load(&self, node: usize) -> (&LoadChunk, usize) {
@@ -296,7 +328,9 @@ impl Scratch {
         self.candidates.clear();
         let room = |node: usize| need.as_ref().is_none_or(|need| need.fits(&load[node / CHUNK], node % CHUNK));
         let fitting = self.mask.ones().filter(|node| room(*node));
-        self.candidates.extend(fitting.map(|node| node as u32));
+        // Of all filters devices take longest: they are looked for last.
+        let with_devices = fitting.filter(|&node| query.claims.as_ref().is_none_or(|claims| query.has_devices(claims, node)));
+        self.candidates.extend(with_devices.map(|node| node as u32));
     }
 
     /// Fills `costs` for the candidates.
@@ -391,7 +425,7 @@ impl<'a, 'q> Order<'a, 'q> {
 }
 
 /// In the order in which they are told.
-const SCORES: [Plugin; 8] = [
+const SCORES: [Plugin; 9] = [
     Plugin::TaintToleration,
     Plugin::NodeAffinity,
     Plugin::NodeResourcesFit,
@@ -400,6 +434,7 @@ const SCORES: [Plugin; 8] = [
     Plugin::NodeResourcesBalancedAllocation,
     Plugin::ImageLocality,
     Plugin::VolumeBinding,
+    Plugin::DynamicResources,
 ];
 
 /// kube-scheduler's weighted sum among one pod's feasible nodes.
@@ -410,6 +445,7 @@ pub(super) struct Scorer<'a, 'q> {
     weights: [i64; SCORES.len()],
     max_intolerable: i64,
     max_preference: i64,
+    max_devices: i64,
     spread: Option<(&'a SpreadPreference, SpreadScale)>,
     pods: Option<(&'a PodPreference, PodScale)>,
     default_fit: bool,
@@ -421,12 +457,14 @@ impl<'a, 'q> Scorer<'a, 'q> {
         let profile = query.profile;
         let intolerable = |&node: &u32| columns.intolerable(query.tolerance, node as usize);
         let preference = |raw: &[i32]| feasible.iter().map(|&node| i64::from(raw[node as usize])).max().unwrap_or(0);
+        let devices = |claims: &'a Claims<'q>| feasible.iter().map(|&node| query.device_score(claims, node as usize));
         Scorer {
             columns,
             query,
             weights: SCORES.map(|plugin| profile.plugins.weight(plugin)),
             max_intolerable: if columns.soft_taints { feasible.iter().map(intolerable).max().unwrap_or(0) } else { 0 },
             max_preference: query.preference.map_or(0, |at| preference(columns.preference_raw(at))),
+            max_devices: query.claims.as_ref().map_or(0, |claims| devices(claims).max().unwrap_or(0)),
             spread: query.spread_preference.as_ref().map(|preference| (preference, preference.scale(feasible))),
             pods: query.pod_preference.as_ref().map(|preference| (preference, preference.scale(feasible))),
             default_fit: profile.fit.scores_by_default(),
@@ -458,6 +496,10 @@ impl<'a, 'q> Scorer<'a, 'q> {
         let spread = self.spread.as_ref().map(|(preference, scale)| (preference.raw(scale, node), preference.score(scale, node)));
         let pods = self.pods.as_ref().map(|(preference, scale)| (preference.raw(node), preference.score(scale, node)));
         let volumes = self.query.volumes.as_ref().filter(|volumes| volumes.is_scored());
+        let devices = |claims: &Claims<'_>| {
+            let raw = self.query.device_score(claims, node);
+            (raw, normalize(raw, self.max_devices, false))
+        };
         let same = |score: i64| (score, score);
         let scores = [
             Some((intolerable, taints)),
@@ -468,6 +510,7 @@ impl<'a, 'q> Scorer<'a, 'q> {
             self.query.balanced.as_deref().map(balanced).map(same),
             self.query.images.map(|at| self.columns.image_score(at, node)).map(same),
             volumes.map(|volumes| same(volumes.score(node))),
+            self.query.claims.as_ref().map(devices),
         ];
         let weighed = |at: usize| scores[at].filter(|_| self.weights[at] > 0).map(|(raw, score)| (raw, score, self.weights[at]));
         std::array::from_fn(weighed)

@@ -37,6 +37,16 @@ pub enum Reason {
     /// The pod names another node, and no PreFilter left this one out.
     NodeName,
     NodePorts,
+    /// The node has no devices for the pod's claims.
+    NoDevices,
+    /// Nor are there any in pools that would do, and some pools are contradictory.
+    InvalidPools,
+    /// Whether it has devices can't be said.
+    DevicesUnusable {
+        why: String,
+    },
+    /// A claim of the pod has devices that this node does not reach.
+    ClaimElsewhere,
     NodeDeclaredFeatures,
     TooManyPods {
         used: i64,
@@ -149,6 +159,7 @@ impl Reason {
             Reason::NodeAffinity | Reason::AddedAffinity => "NodeAffinity",
             Reason::NodeName => "NodeName",
             Reason::NodePorts => "NodePorts",
+            Reason::NoDevices | Reason::InvalidPools | Reason::DevicesUnusable { .. } | Reason::ClaimElsewhere => "DynamicResources",
             Reason::NodeDeclaredFeatures => "NodeDeclaredFeatures",
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
             Reason::DiskConflict | Reason::ClaimInUse { .. } => "VolumeRestrictions",
@@ -224,6 +235,10 @@ impl fmt::Display for Reason {
             Reason::AddedAffinity => f.write_str("node(s) didn't match scheduler-enforced node affinity"),
             Reason::NodeName => f.write_str("node(s) didn't match the requested node name"),
             Reason::NodePorts => f.write_str("node(s) didn't have free ports for the requested pod ports"),
+            Reason::NoDevices => f.write_str("cannot allocate all claims"),
+            Reason::InvalidPools => f.write_str("invalid resource pools were encountered"),
+            Reason::DevicesUnusable { why } => f.write_str(why),
+            Reason::ClaimElsewhere => f.write_str("resourceclaim not available on the node"),
             Reason::NodeDeclaredFeatures => f.write_str("node(s) didn't match Pod's required features"),
             Reason::NotNamed { by } => write!(f, "node(s) didn't satisfy plugin(s) {by}"),
             Reason::TooManyPods { .. } => f.write_str("Too many pods"),
@@ -264,6 +279,10 @@ pub enum Hold {
     NamesConflict,
     /// The pod's claims are not ready.
     Volumes(VolumeHold),
+    /// A claim of the pod is missing, in use, or asks for what is not there.
+    Claims {
+        why: String,
+    },
     /// The reference is no node, workload or pod of the namespace.
     UnknownReference {
         from: String,
@@ -299,6 +318,7 @@ impl fmt::Display for Hold {
             Hold::AffinityConflict => f.write_str("pod affinity terms conflict"),
             Hold::NamesConflict => write!(f, "node(s) didn't satisfy plugin(s) {} simultaneously", NamedBy::Both),
             Hold::Volumes(hold) => hold.fmt(f),
+            Hold::Claims { why } => f.write_str(why),
             Hold::UnknownReference { from, namespace } => {
                 write!(f, "delay reference {from:?} is no node, and no workload or pod of namespace {namespace:?}")
             }

@@ -3,6 +3,7 @@
 use super::{Hold, PodWait, Reason, VolumeWait};
 use crate::cluster::{ClusterEvent, Pod, PodKey, mix, name_hash};
 use crate::constraint::{DelayBound, Missing, Reference, Statistic};
+use crate::devices::ClaimName;
 use crate::topology::PairStat;
 use crate::units::{Micros, Span};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,15 @@ impl Topic {
         Topic::new(6, node)
     }
 
+    /// Devices that may have become free.
+    fn devices() -> Topic {
+        Topic(8)
+    }
+
+    fn claim(key: &PodKey) -> Topic {
+        Topic::new(mix(9), &format!("{key}"))
+    }
+
     /// A node, workload or pod of this name, in whatever namespace.
     fn name(name: &str) -> Topic {
         Topic::new(7, name)
@@ -84,6 +94,9 @@ impl ClusterEvent {
             ClusterEvent::PodRelabelled { before, after } => with(PodWait::topics_of_placed(before), PodWait::topics_of_placed(after)),
             ClusterEvent::Storage(change) => smallvec![VolumeWait::topic_of(change)],
             ClusterEvent::RttChanged { a, b, .. } => smallvec![Topic::any_rtt(), Topic::rtt(a), Topic::rtt(b)],
+            ClusterEvent::ClaimChanged { key, freed: false } => smallvec![Topic::claim(key)],
+            ClusterEvent::ClaimChanged { key, freed: true } => smallvec![Topic::claim(key), Topic::devices()],
+            ClusterEvent::DevicesChanged => smallvec![Topic::devices()],
             ClusterEvent::TopologyWarm => smallvec![Topic::warm()],
         }
     }
@@ -113,6 +126,10 @@ pub struct WakeOn {
     pub node_deleted: bool,
     /// A pod leaves room.
     pub room: bool,
+    /// Devices come, become free, or are classed or tainted otherwise.
+    pub devices: bool,
+    /// Claims of one of these names, in the pod's namespace, come or change.
+    pub claims: Vec<String>,
     /// A node, workload or pod of one of these names appears, is placed, moves, or goes.
     pub references: Vec<String>,
     pub rtts: Vec<RttWait>,
@@ -144,11 +161,12 @@ impl WakeOn {
                 self.rtts.push(RttWait { node: Some(from.clone()), max: Micros::MAX, statistic: Statistic::P90, missing: Missing::Deny });
             }
             Hold::SelfReference { from } | Hold::ReferenceNotPlaced { from } => self.references.push(from.clone()),
+            Hold::Claims { .. } => self.devices = true,
             Hold::TopologyWarmingUp { .. } => self.warm = true,
             Hold::NoNodes => self.node_added = true,
             Hold::GroupUnplaceable { .. } => {
                 (self.node_added, self.labels, self.taints, self.allocatable) = (true, true, true, true);
-                (self.features, self.room) = (true, true);
+                (self.features, self.room, self.devices) = (true, true, true);
                 self.bounds(bounds, |_| vec![None]);
             }
         }
@@ -163,6 +181,9 @@ impl WakeOn {
             Reason::NodeUnschedulable | Reason::UntoleratedTaint { .. } => self.taints = true,
             Reason::NodeAffinity | Reason::AddedAffinity => self.labels = true,
             Reason::NodePorts => self.room = true,
+            Reason::NoDevices | Reason::InvalidPools | Reason::DevicesUnusable { .. } | Reason::ClaimElsewhere => {
+                (self.devices, self.labels, self.allocatable) = (true, true, true);
+            }
             Reason::NodeDeclaredFeatures => self.features = true,
             // Through `volumes`, which knows the claims.
             Reason::DiskConflict | Reason::ClaimInUse { .. } | Reason::VolumeLimit { .. } | Reason::DriverMissing { .. } => {}
@@ -207,6 +228,17 @@ impl WakeOn {
         self.references.dedup();
     }
 
+    /// What waits for devices waits for the pod's claims too.
+    pub fn claims_of(&mut self, pod: &Pod) {
+        let name = |claim: &ClaimName| match claim {
+            ClaimName::Given(name) | ClaimName::Made(name) => Some(name.clone()),
+            ClaimName::NotNeeded | ClaimName::NotMade | ClaimName::Unknown => None,
+        };
+        if self.devices {
+            self.claims = pod.claims.iter().filter_map(|entry| name(&entry.claim)).collect();
+        }
+    }
+
     /// Every topic that an event which wakes the pod can have; few, whatever the cluster's size.
     pub fn topics(&self) -> Vec<Topic> {
         let classes = [
@@ -214,6 +246,7 @@ impl WakeOn {
             (self.labels || self.taints || self.allocatable || self.features, Topic::node_updated()),
             (self.node_deleted, Topic::node_deleted()),
             (self.room, Topic::room()),
+            (self.devices, Topic::devices()),
             (self.warm, Topic::warm()),
         ];
         let classes = classes.into_iter().filter(|(listens, _)| *listens).map(|(_, topic)| topic);
@@ -221,7 +254,8 @@ impl WakeOn {
         let rtts = self.rtts.iter().map(|wait| wait.node.as_deref().map_or_else(Topic::any_rtt, Topic::rtt));
         let pods = self.pods.iter().flat_map(|wait| wait.topics());
         let volumes = self.volumes.iter().flat_map(|wait| wait.topics());
-        let mut topics: Vec<Topic> = classes.chain(names).chain(rtts).chain(pods).chain(volumes).collect();
+        let claims = self.claims.iter().map(|name| Topic::claim(&PodKey::new(&self.pod.namespace, name)));
+        let mut topics: Vec<Topic> = classes.chain(names).chain(rtts).chain(pods).chain(volumes).chain(claims).collect();
         topics.sort_unstable();
         topics.dedup();
         topics
@@ -260,6 +294,10 @@ impl WakeOn {
             ClusterEvent::RttChanged { a, b, old, new } => {
                 self.rtts.iter().any(|wait| wait.ends_at(a, b) && wait.helped(old.as_ref(), new, self.max_age))
             }
+            ClusterEvent::ClaimChanged { key, freed } => {
+                *freed && self.devices || key.namespace == self.pod.namespace && self.claims.contains(&key.name)
+            }
+            ClusterEvent::DevicesChanged => self.devices,
             ClusterEvent::TopologyWarm => self.warm,
         }
     }

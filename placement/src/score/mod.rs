@@ -2,6 +2,7 @@
 
 pub mod band;
 pub mod demand;
+pub mod dynamic_resources;
 pub mod image_locality;
 pub mod inter_pod_affinity;
 pub mod node_affinity;

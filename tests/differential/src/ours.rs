@@ -69,7 +69,9 @@ fn judge(case: &Case, world: World) -> Result<Answer> {
     if world == World::Measured {
         measure(&mut cluster, Timestamp::default());
     }
-    let pod = api::convert::pod(&parse(&case.pod)?);
+    let mut pod = api::convert::pod(&parse(&case.pod)?);
+    // The planner knows claims, and is held to them; the scheduler refuses them until it writes allocations.
+    pod.refusals.retain(|refusal| refusal.field != "spec.resourceClaims");
     let decision = Planner::new().place(cluster.view(), &pod, Timestamp::default(), Warmth::Warm);
     choice_agrees(&cluster, &pod, &decision)?;
     let mut answer = answer_of(&decision)?;
@@ -84,7 +86,9 @@ fn judge(case: &Case, world: World) -> Result<Answer> {
         }
         _ => {}
     }
-    if decision.outcome == Outcome::Unschedulable && !counts_go_wrong(&cluster, &pod) {
+    // kube-scheduler deallocates a claim in PostFilter, for which the oracle has no API server.
+    let deallocates = decision.deallocation(cluster.view(), &pod).is_some();
+    if decision.outcome == Outcome::Unschedulable && !deallocates && !counts_go_wrong(&cluster, &pod) {
         let found = Planner::new().preempt(cluster.view(), &pod, &decision, Timestamp::default());
         answer.preemption = Some(found.as_ref().map(preemption).unwrap_or_default());
     }
@@ -119,6 +123,9 @@ fn load(cluster: &mut Cluster, object: &Value) -> Result<()> {
         Some("CSIDriver") => store(cluster, object, api::convert::csi_driver)?,
         Some("CSIStorageCapacity") => store(cluster, object, api::convert::csi_storage_capacity)?,
         Some("VolumeAttachment") => store(cluster, object, api::convert::volume_attachment)?,
+        Some("ResourceSlice") => drop(cluster.apply_resource_slice(api::convert::resource_slice(&parse(object)?))),
+        Some("DeviceClass") => drop(cluster.apply_device_class(api::convert::device_class(&parse(object)?))),
+        Some("ResourceClaim") => drop(cluster.apply_claim(api::convert::claim(&parse(object)?))),
         kind => bail!("objects of kind {kind:?} are not read on our side yet"),
     }
     Ok(())
@@ -170,6 +177,11 @@ fn answer_of(decision: &Decision) -> Result<Answer> {
         Outcome::Held(Hold::NoNodes) => answer.message = decision.message(),
         Outcome::Held(hold @ (Hold::AffinityConflict | Hold::NamesConflict)) => {
             let plugin = if *hold == Hold::AffinityConflict { "NodeAffinity".to_owned() } else { String::new() };
+            answer.pre_filter = Some(Verdict { code: code(VerdictCode::Unresolvable), plugin, reasons: vec![hold.to_string()] });
+            answer.message = decision.message();
+        }
+        Outcome::Held(hold @ Hold::Claims { .. }) => {
+            let plugin = "DynamicResources".to_owned();
             answer.pre_filter = Some(Verdict { code: code(VerdictCode::Unresolvable), plugin, reasons: vec![hold.to_string()] });
             answer.message = decision.message();
         }

@@ -11,6 +11,7 @@
 mod attached;
 mod declared_features;
 mod disks;
+mod dra;
 mod draft;
 mod draw;
 mod host_ports;
@@ -61,6 +62,8 @@ pub enum Feature {
     Disks,
     /// Arguments of plugins, weights, plugins that are switched off or asked in another order.
     Profile,
+    /// Devices, and claims for them.
+    Dra,
     /// Full clusters, budgets of disruption and nominated pods.
     Preemption,
 }
@@ -83,11 +86,15 @@ pub const COVERED: &[Feature] = &[
     Feature::AttachedVolumes,
     Feature::Disks,
     Feature::Profile,
+    Feature::Dra,
     Feature::Preemption,
 ];
 
 /// What kube-scheduler looks at and the suite does not generate yet, with the reason.
-pub const OPEN: &[(&str, &str)] = &[("DynamicResources", "resource claims are refused")];
+pub const OPEN: &[(&str, &str)] = &[(
+    "DynamicResources",
+    "counters, shared capacity, binding conditions and DeviceTaintRules are not generated; nor what ends the attempt with an error",
+)];
 
 impl Feature {
     /// Filters that must reject some nodes but not all in [`WANTED_PERCENT`](crate::figures::WANTED_PERCENT) of the cases.
@@ -109,6 +116,7 @@ impl Feature {
             Feature::OpenClaims => &["VolumeBinding"],
             Feature::AttachedVolumes => &["NodeVolumeLimits"],
             Feature::Disks => &["VolumeRestrictions"],
+            Feature::Dra => &["DynamicResources"],
             Feature::Profile | Feature::Preemption => &[],
         }
     }
@@ -123,6 +131,7 @@ impl Feature {
             Feature::PodAffinity => &["InterPodAffinity"],
             Feature::Images => &["ImageLocality"],
             Feature::OpenClaims => &["VolumeBinding"],
+            Feature::Dra => &["DynamicResources"],
             Feature::Resize
             | Feature::Unschedulable
             | Feature::NodeName
@@ -162,6 +171,7 @@ impl Feature {
             Feature::AttachedVolumes => attached::apply(draft),
             Feature::Disks => disks::apply(draft),
             Feature::Profile => profile::apply(draft),
+            Feature::Dra => dra::apply(draft),
             Feature::Preemption => preemption::apply(draft),
         }
     }
