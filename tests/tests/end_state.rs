@@ -15,6 +15,7 @@ use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Nodes of 32 CPUs each, every one a zone of its own.
@@ -112,9 +113,11 @@ async fn same_end_state(name: &str, play: impl AsyncFn(&Stage) -> EndState) {
     zones(&client).await;
     let shutdown = Shutdown::new();
     let running = edge_scheduler::start(config(&plane).await, shutdown.clone()).await.unwrap().expect("not shut down");
+    static PLAYED: AtomicU32 = AtomicU32::new(0);
+    let number = PLAYED.fetch_add(1, Ordering::Relaxed);
     let mut ends = Vec::new();
     for scheduler in ["default-scheduler", SCHEDULER_NAME] {
-        let stage = Stage { client: client.clone(), namespace: format!("{}-{scheduler}", name.replace('_', "-")), scheduler };
+        let stage = Stage { client: client.clone(), namespace: format!("{scheduler}-{number}"), scheduler };
         let namespace = object(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stage.namespace}})).unwrap();
         make(&client, &namespace).await.unwrap();
         account(&stage).await;
@@ -215,7 +218,7 @@ async fn replicas_spread_over_zones_and_the_odd_one_waits() {
     same_end_state("replicas_spread_over_zones_and_the_odd_one_waits", async |stage| {
         let spread = |extra: Value| {
             let mut spec = json!({"topologySpreadConstraints": [{
-                "maxSkew": 1, "topologyKey": ZONE_LABEL, "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "web"}},
+                "maxSkew": 1, "topologyKey": ZONE_LABEL, "whenUnsatisfiable": "DoNotSchedule", "nodeAffinityPolicy": "Ignore", "labelSelector": {"matchLabels": {"app": "web"}},
             }]});
             extra.as_object().into_iter().flatten().for_each(|(field, value)| spec[field] = value.clone());
             spec
