@@ -108,14 +108,14 @@ async fn a_pod_goes_where_its_volume_is_if_the_bound_lets_it() {
     let storage = Storage::start("bound").await;
     storage.class("kubernetes.io/no-provisioner").await;
     let replica = storage.cluster.run(storage.cluster.config()).await;
-    storage.pod("near", "data", "5").await;
-    storage.cluster.check_waits("near", "0/4 nodes are available: persistentvolumeclaim \"data\" not found.").await;
+    storage.pod("near", "bound-data", "5").await;
+    storage.cluster.check_waits("near", "0/4 nodes are available: persistentvolumeclaim \"bound-data\" not found.").await;
     storage.volume("v", "edge-3", "ReadWriteOnce").await;
-    storage.claim("data", "ReadWriteOnce").await;
-    storage.bind("data", "bound-v").await;
+    storage.claim("bound-data", "ReadWriteOnce").await;
+    storage.bind("bound-data", "bound-v").await;
     let message = "0/4 nodes are available: 1 RTT from edge-1 above 5 ms, 3 node(s) didn't match PersistentVolume's node affinity.";
     storage.cluster.check_waits("near", message).await;
-    storage.pod("far", "data", "25").await;
+    storage.pod("far", "bound-data", "25").await;
     storage.cluster.check_bound("far", "edge-3").await;
     replica.stop().await;
 }
@@ -155,22 +155,22 @@ async fn a_claim_that_waits_for_its_pod_gets_the_volume_of_the_pods_node() {
 async fn a_volume_is_provisioned_on_the_pods_node_and_a_node_without_room_is_given_back() {
     let storage = Storage::start("made").await;
     storage.class("csi.test").await;
-    storage.claim("data", "ReadWriteOnce").await;
+    storage.claim("made-data", "ReadWriteOnce").await;
     let replica = storage.cluster.run(storage.cluster.config()).await;
-    storage.pod("web", "data", "0").await;
-    assert_eq!(storage.selected("data").await, "edge-1");
+    storage.pod("web", "made-data", "0").await;
+    assert_eq!(storage.selected("made-data").await, "edge-1");
     assert_eq!(storage.cluster.node_of("web").await, None, "it waits for its volume");
     // Others need not wait with it.
     storage.cluster.create("other", "1Gi", &[("delay_edge-2", "0")], |_| {}).await;
     storage.cluster.check_bound("other", "edge-2").await;
     // The provisioner has no room there: it takes the node back, and the pod is tried again.
     let refused = json!({"metadata": {"annotations": {SELECTED_NODE: null}}});
-    storage.claims().patch("data", &PatchParams::default(), &Patch::Merge(refused)).await.unwrap();
-    let why = "running PreBind plugin \"VolumeBinding\": binding volumes: provisioning failed for PVC \"data\"";
+    storage.claims().patch("made-data", &PatchParams::default(), &Patch::Merge(refused)).await.unwrap();
+    let why = "running PreBind plugin \"VolumeBinding\": binding volumes: provisioning failed for PVC \"made-data\"";
     assert_eq!(storage.cluster.note("web", "FailedScheduling").await, why);
-    assert_eq!(storage.selected("data").await, "edge-1");
+    assert_eq!(storage.selected("made-data").await, "edge-1");
     storage.volume("v", "edge-1", "ReadWriteOnce").await;
-    storage.bind("data", "made-v").await;
+    storage.bind("made-data", "made-v").await;
     storage.cluster.check_bound("web", "edge-1").await;
     replica.stop().await;
 }
@@ -180,12 +180,12 @@ async fn a_claim_for_one_pod_is_had_by_one_at_a_time() {
     let storage = Storage::start("alone").await;
     storage.class("kubernetes.io/no-provisioner").await;
     storage.volume("v", "edge-2", "ReadWriteOncePod").await;
-    storage.claim("data", "ReadWriteOncePod").await;
-    storage.bind("data", "alone-v").await;
+    storage.claim("alone-data", "ReadWriteOncePod").await;
+    storage.bind("alone-data", "alone-v").await;
     let replica = storage.cluster.run(storage.cluster.config()).await;
-    storage.pod("first", "data", "25").await;
+    storage.pod("first", "alone-data", "25").await;
     storage.cluster.check_bound("first", "edge-2").await;
-    storage.pod("second", "data", "25").await;
+    storage.pod("second", "alone-data", "25").await;
     let message = "0/4 nodes are available: 4 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use \
                    by another pod.";
     storage.cluster.check_waits("second", message).await;
