@@ -133,6 +133,8 @@ pub struct WakeOn {
     /// A node, workload or pod of one of these names appears, is placed, moves, or goes.
     pub references: Vec<String>,
     pub rtts: Vec<RttWait>,
+    /// A name that nothing bears yet. If no node object makes it known, its first report does, whatever that says.
+    pub unknown: Option<String>,
     /// Measurements older than this had expired before the event.
     pub max_age: Span,
     /// The topology service has become warm.
@@ -157,8 +159,7 @@ impl WakeOn {
             Hold::Volumes(_) => {}
             Hold::UnknownReference { from, .. } => {
                 self.references.push(from.clone());
-                // The first measurement of that name makes it known, if no node object does.
-                self.rtts.push(RttWait { node: Some(from.clone()), max: Micros::MAX, statistic: Statistic::P90, missing: Missing::Deny });
+                self.unknown = Some(from.clone());
             }
             Hold::SelfReference { from } | Hold::ReferenceNotPlaced { from } => self.references.push(from.clone()),
             Hold::Claims { .. } => self.devices = true,
@@ -252,10 +253,11 @@ impl WakeOn {
         let classes = classes.into_iter().filter(|(listens, _)| *listens).map(|(_, topic)| topic);
         let names = self.references.iter().map(String::as_str).chain([self.pod.name.as_str()]).map(Topic::name);
         let rtts = self.rtts.iter().map(|wait| wait.node.as_deref().map_or_else(Topic::any_rtt, Topic::rtt));
+        let unknown = self.unknown.as_deref().map(Topic::rtt);
         let pods = self.pods.iter().flat_map(|wait| wait.topics());
         let volumes = self.volumes.iter().flat_map(|wait| wait.topics());
         let claims = self.claims.iter().map(|name| Topic::claim(&PodKey::new(&self.pod.namespace, name)));
-        let mut topics: Vec<Topic> = classes.chain(names).chain(rtts).chain(pods).chain(volumes).chain(claims).collect();
+        let mut topics: Vec<Topic> = classes.chain(names).chain(rtts).chain(unknown).chain(pods).chain(volumes).chain(claims).collect();
         topics.sort_unstable();
         topics.dedup();
         topics
@@ -292,7 +294,8 @@ impl WakeOn {
             ClusterEvent::Storage(change) => volumes(&|wait| wait.changed(change)),
             ClusterEvent::PodRelabelled { before, after } => pods(&|wait| wait.relabelled(before, after)),
             ClusterEvent::RttChanged { a, b, old, new } => {
-                self.rtts.iter().any(|wait| wait.ends_at(a, b) && wait.helped(old.as_ref(), new, self.max_age))
+                old.is_none() && self.unknown.as_ref().is_some_and(|name| name == a || name == b)
+                    || self.rtts.iter().any(|wait| wait.ends_at(a, b) && wait.helped(old.as_ref(), new, self.max_age))
             }
             ClusterEvent::ClaimChanged { key, freed } => {
                 *freed && self.devices || key.namespace == self.pod.namespace && self.claims.contains(&key.name)
@@ -329,17 +332,20 @@ mod tests {
         PairStat { kind: Kind::Measured, ..PairStat::declared(Micros(us), Timestamp(at)) }
     }
 
-    fn waiting_for_edge_1(max_us: u32) -> WakeOn {
-        let bound = DelayBound {
+    fn waiting_bound(max_us: u32) -> DelayBound {
+        DelayBound {
             from: Reference::Name("edge-1".into()),
             max: Micros(max_us),
             statistic: Statistic::P90,
             replicas: ReplicaRule::Any,
             missing: Missing::Deny,
             source: DelaySource::Label,
-        };
+        }
+    }
+
+    fn waiting_for_edge_1(max_us: u32) -> WakeOn {
         let mut wake = WakeOn::new(&PodKey::new("shop", "web"), Span(1_000));
-        wake.bounds(&[bound], |_| vec![Some("edge-1".into())]);
+        wake.bounds(&[waiting_bound(max_us)], |_| vec![Some("edge-1".into())]);
         wake
     }
 
@@ -373,6 +379,22 @@ mod tests {
         check(Some(stat(20_000, 0)), lost, false);
         check(None, stat(20_000, 1), false);
         check(Some(lost), stat(30_000, 1), false);
+    }
+
+    #[test]
+    fn any_report_makes_an_unknown_name_known() {
+        let bound = DelayBound { missing: Missing::Allow, ..waiting_bound(25_000) };
+        let unknown = Hold::UnknownReference { from: "edge-1".into(), namespace: "shop".into() };
+        let wake = WakeOn::new(&PodKey::new("shop", "web"), Span(1_000)).hold(&unknown, &[bound]);
+        let check = |a: &str, old, kind, wakes| {
+            let event = ClusterEvent::RttChanged { a: a.into(), b: "n".into(), old, new: PairStat { kind, ..stat(1, 1) } };
+            assert_eq!(wake.wakes(&event), wakes, "{event:?}");
+        };
+        check("edge-1", None, Kind::Measured, true);
+        // A bound that needs no measurement is met by a name alone.
+        check("edge-1", None, Kind::Estimated, true);
+        check("edge-2", None, Kind::Estimated, false);
+        check("edge-1", Some(stat(1, 0)), Kind::Estimated, false);
     }
 
     #[test]
