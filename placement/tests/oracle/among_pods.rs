@@ -1,6 +1,6 @@
 //! Spreading and affinity between pods, read plainly.
 
-use super::World;
+use super::rules::World;
 use placement::cluster::*;
 use placement::plan::VerdictCode;
 use proptest::prelude::*;
