@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use api::labels::{SCHEDULER, SCHEDULER_NAME, ZONE_LABEL};
+use api::labels::{SCHEDULER_NAME, ZONE_LABEL};
 use chassis::shutdown::Shutdown;
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared};
 use edge_tests::objects::{api, ensure, make, object};
@@ -14,7 +14,6 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -151,12 +150,7 @@ async fn zones(client: &Client) {
 }
 
 async fn config(plane: &ControlPlane) -> edge_scheduler::Config {
-    let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let mut config = edge_scheduler::Config::default();
-    config.client.kubeconfig = Some(plane.kubeconfig_of(SCHEDULER).await.unwrap());
-    config.leader_election.leader_elect = false;
-    config.admin_address = any_port;
-    config.topology.address = any_port;
+    let mut config = plane.scheduler_config().await.unwrap();
     config.placement.undelayed = placement::cluster::Undelayed::Any;
     config
 }

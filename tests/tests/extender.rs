@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use api::labels::SCHEDULER;
 use chassis::shutdown::Shutdown;
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared};
 use edge_tests::load::{World, create, pod};
@@ -28,15 +27,10 @@ async fn edge_scheduler(plane: &ControlPlane, shutdown: &Shutdown) -> (edge_sche
     let matrix = plane.folder().join("matrix.csv");
     let world = World::of((0..NODES).map(|a| (0..NODES).map(|b| a.abs_diff(b) as u64 * 10_000).collect()).collect());
     std::fs::write(&matrix, world.csv()).unwrap();
-    let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let mut config = edge_scheduler::Config::default();
-    config.client.kubeconfig = Some(plane.kubeconfig_of(SCHEDULER).await.unwrap());
-    config.leader_election.leader_elect = false;
-    config.admin_address = any_port;
-    config.topology.address = any_port;
+    let mut config = plane.scheduler_config().await.unwrap();
     config.topology.source = edge_scheduler::config::Source::Files;
     config.topology.matrix = Some(matrix);
-    config.extender.address = Some(any_port);
+    config.extender.address = Some(([127, 0, 0, 1], 0).into());
     let running = edge_scheduler::start(config, shutdown.clone()).await.unwrap().expect("not shut down");
     let address = running.extender.expect("an extender was asked for");
     (running, address)

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Context as _, Result};
-use api::labels::{SCHEDULER, SCHEDULER_NAME};
+use api::labels::SCHEDULER_NAME;
 use chassis::shutdown::Shutdown;
 use differential::case::Case;
 use differential::generate::{self, Feature};
@@ -18,7 +18,6 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 static PLANE: Shared = Shared::new(Options { nodes: 0, kubelets: Kubelets::None, controllers: false, scheduler: false, audit: false });
@@ -105,12 +104,7 @@ async fn every_decision_is_one_that_kube_scheduler_would_make() {
 }
 
 async fn config(plane: &ControlPlane) -> edge_scheduler::Config {
-    let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let mut config = edge_scheduler::Config::default();
-    config.client.kubeconfig = Some(plane.kubeconfig_of(SCHEDULER).await.unwrap());
-    config.leader_election.leader_elect = false;
-    config.admin_address = any_port;
-    config.topology.address = any_port;
+    let mut config = plane.scheduler_config().await.unwrap();
     config.placement.undelayed = placement::cluster::Undelayed::Any;
     config.placement.control_plane = String::new();
     config

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used)] // Functions beside the tests, which clippy does not know as such.
 
-use api::labels::SCHEDULER;
 use chassis::shutdown::Shutdown;
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared};
 use edge_tests::load::{self, World, pod};
@@ -149,13 +148,9 @@ async fn every_pod_is_bound_within_its_bounds_and_no_node_is_over_committed() {
     load::create(&admin, &[impossible]).await.unwrap();
     let made = begun.elapsed();
 
-    let mut config = edge_scheduler::Config::default();
-    config.client.kubeconfig = Some(plane.kubeconfig_of(SCHEDULER).await.unwrap());
+    let mut config = plane.scheduler_config().await.unwrap();
     config.client.qps = 0.0;
-    // A debug build on busy cores renews too late; what a lost lease does is suite ha's.
-    config.leader_election.leader_elect = false;
-    config.admin_address = ([127, 0, 0, 1], 0).into();
-    config.topology.address = ([127, 0, 0, 1], 0).into();
+    // It holds no lease: a debug build on busy cores renews too late; what a lost lease does is suite ha's.
     config.topology.source = edge_scheduler::config::Source::Files;
     config.topology.matrix = Some(matrix);
     let shutdown = Shutdown::new();

@@ -53,6 +53,17 @@ impl ControlPlane {
         self.kubeconfig_by(program, &token(&self.client().await?, program, None, None).await?)
     }
 
+    /// edge-scheduler's configuration for a single replica in the test's own process, under its own account, on any ports. Needs [`Self::install`].
+    pub async fn scheduler_config(&self) -> Result<edge_scheduler::Config, Error> {
+        let any_port = ([127, 0, 0, 1], 0).into();
+        let mut config = edge_scheduler::Config::default();
+        config.client.kubeconfig = Some(self.kubeconfig_of(SCHEDULER).await?);
+        config.leader_election.leader_elect = false;
+        config.admin_address = any_port;
+        config.topology.address = any_port;
+        Ok(config)
+    }
+
     /// A kubeconfig of whoever has this token, in a file of this name.
     pub fn kubeconfig_by(&self, name: &str, token: &str) -> Result<PathBuf, Error> {
         let admin = self.kubeconfig();
