@@ -27,11 +27,14 @@ use chassis::lease::{self, Leadership};
 use chassis::serve::{self, BindError, Limits};
 use chassis::shutdown::Shutdown;
 use chassis::tls::{ServingCertificate, TlsError};
-use chassis::watches::Watches;
-use kube::Api;
+use chassis::watches::{Change, Watches};
+use futures::stream::BoxStream;
 use kube::runtime::watcher;
+use kube::{Api, Resource};
 use placement::cluster::ControllerKind;
 use placement::plan::Planner;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -257,7 +260,8 @@ async fn parts(
     admin.register(move |registry| registry.register_collector(Box::new(recorder)));
 
     let demand = Arc::new(DemandBoard::default());
-    watch(config, &client, &watches, &shared, &board, &demand, acting);
+    let all = WholeCluster { client: &client, watches: &watches, config: config.watches.watcher(), shutdown: acting };
+    watch(&all, &shared, &board, &demand);
     acting.spawn(source(config).run(board.clone(), acting.clone()));
     acting.spawn(upkeep(shared.clone(), board.clone(), demand.clone(), acting.clone()));
 
@@ -356,48 +360,53 @@ fn source(config: &Config) -> Box<dyn Source> {
     }
 }
 
-fn watch(
-    config: &Config,
-    client: &kube::Client,
-    watches: &Watches,
-    shared: &Arc<Shared>,
-    board: &Arc<Board>,
-    demand: &Arc<DemandBoard>,
-    shutdown: &Shutdown,
-) {
-    let all = config.watches.watcher();
-    let pods: watcher::Config = all.clone().fields(intake::POD_FIELDS);
-    let pods = watches.watch(Api::all(client.clone()), pods, "pods", shutdown);
-    shutdown.spawn(intake::pods(pods, shared.clone()));
-    let nodes = watches.watch(Api::all(client.clone()), all.clone(), "nodes", shutdown);
-    shutdown.spawn(intake::nodes(nodes, shared.clone(), board.clone()));
-    let services = watches.watch(Api::all(client.clone()), all.clone(), "services", shutdown);
-    shutdown.spawn(intake::services(services, shared.clone(), demand.clone()));
-    let budgets = watches.watch(Api::all(client.clone()), all.clone(), "poddisruptionbudgets", shutdown);
-    shutdown.spawn(intake::budgets(budgets, shared.clone()));
-    let namespaces = watches.watch(Api::all(client.clone()), all.clone(), "namespaces", shutdown);
-    shutdown.spawn(intake::namespaces(namespaces, shared.clone()));
-    let replica_sets = watches.watch(Api::all(client.clone()), all.clone(), "replicasets", shutdown);
-    shutdown.spawn(intake::controllers(replica_sets, ControllerKind::ReplicaSet, convert::replica_set_selector, shared.clone()));
-    let stateful_sets = watches.watch(Api::all(client.clone()), all.clone(), "statefulsets", shutdown);
-    shutdown.spawn(intake::controllers(stateful_sets, ControllerKind::StatefulSet, convert::stateful_set_selector, shared.clone()));
-    let replicators = watches.watch(Api::all(client.clone()), all.clone(), "replicationcontrollers", shutdown);
+/// What every watch of the whole cluster has in common.
+struct WholeCluster<'a> {
+    client: &'a kube::Client,
+    watches: &'a Watches,
+    config: watcher::Config,
+    shutdown: &'a Shutdown,
+}
+
+impl WholeCluster<'_> {
+    /// Changes of all objects of a kind; `resource` is the watch's name.
+    fn of<K>(&self, resource: &str) -> BoxStream<'static, Change<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        self.selected(resource, self.config.clone())
+    }
+
+    fn selected<K>(&self, resource: &str, config: watcher::Config) -> BoxStream<'static, Change<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        self.watches.watch(Api::all(self.client.clone()), config, resource, self.shutdown)
+    }
+}
+
+fn watch(all: &WholeCluster<'_>, shared: &Arc<Shared>, board: &Arc<Board>, demand: &Arc<DemandBoard>) {
+    let shared = || shared.clone();
+    let start = all.shutdown;
+    let pods = all.selected("pods", all.config.clone().fields(intake::POD_FIELDS));
+    start.spawn(intake::pods(pods, shared()));
+    start.spawn(intake::nodes(all.of("nodes"), shared(), board.clone()));
+    start.spawn(intake::services(all.of("services"), shared(), demand.clone()));
+    start.spawn(intake::budgets(all.of("poddisruptionbudgets"), shared()));
+    start.spawn(intake::namespaces(all.of("namespaces"), shared()));
+    let (kind, selector) = (ControllerKind::ReplicaSet, convert::replica_set_selector);
+    start.spawn(intake::controllers(all.of("replicasets"), kind, selector, shared()));
+    let (kind, selector) = (ControllerKind::StatefulSet, convert::stateful_set_selector);
+    start.spawn(intake::controllers(all.of("statefulsets"), kind, selector, shared()));
     let (kind, selector) = (ControllerKind::ReplicationController, convert::replication_controller_selector);
-    shutdown.spawn(intake::controllers(replicators, kind, selector, shared.clone()));
-    let volumes = watches.watch(Api::all(client.clone()), all.clone(), "persistentvolumes", shutdown);
-    shutdown.spawn(intake::storage(volumes, convert::persistent_volume, shared.clone()));
-    let claims = watches.watch(Api::all(client.clone()), all.clone(), "persistentvolumeclaims", shutdown);
-    shutdown.spawn(intake::storage(claims, convert::persistent_volume_claim, shared.clone()));
-    let classes = watches.watch(Api::all(client.clone()), all.clone(), "storageclasses", shutdown);
-    shutdown.spawn(intake::storage(classes, convert::storage_class, shared.clone()));
-    let csi_nodes = watches.watch(Api::all(client.clone()), all.clone(), "csinodes", shutdown);
-    shutdown.spawn(intake::storage(csi_nodes, convert::csi_node, shared.clone()));
-    let drivers = watches.watch(Api::all(client.clone()), all.clone(), "csidrivers", shutdown);
-    shutdown.spawn(intake::storage(drivers, convert::csi_driver, shared.clone()));
-    let capacities = watches.watch(Api::all(client.clone()), all.clone(), "csistoragecapacities", shutdown);
-    shutdown.spawn(intake::storage(capacities, convert::csi_storage_capacity, shared.clone()));
-    let attachments = watches.watch(Api::all(client.clone()), all, "volumeattachments", shutdown);
-    shutdown.spawn(intake::storage(attachments, convert::volume_attachment, shared.clone()));
+    start.spawn(intake::controllers(all.of("replicationcontrollers"), kind, selector, shared()));
+    start.spawn(intake::storage(all.of("persistentvolumes"), convert::persistent_volume, shared()));
+    start.spawn(intake::storage(all.of("persistentvolumeclaims"), convert::persistent_volume_claim, shared()));
+    start.spawn(intake::storage(all.of("storageclasses"), convert::storage_class, shared()));
+    start.spawn(intake::storage(all.of("csinodes"), convert::csi_node, shared()));
+    start.spawn(intake::storage(all.of("csidrivers"), convert::csi_driver, shared()));
+    start.spawn(intake::storage(all.of("csistoragecapacities"), convert::csi_storage_capacity, shared()));
+    start.spawn(intake::storage(all.of("volumeattachments"), convert::volume_attachment, shared()));
 }
 
 /// Sends readers what changed, finds sites, and forgets what is too old.

@@ -87,9 +87,9 @@ async fn when_the_outcome_is_unknown_the_pod_is_read_until_it_tells() {
     check(&[Dropped, Status(500, "x"), Dropped, Pod { uid: "u1", node: Some("edge-1") }], "here", 4).await;
     check(&[Status(503, "starting"), Pod { uid: "u1", node: None }], "binding failed: starting", 2).await;
     check(&[Dropped, Status(404, "not found")], "gone", 2).await;
-    let silent = vec![Dropped; 64];
+    let silent = vec![Dropped; 16];
     let (outcome, made) = play(&silent).await;
-    assert!(outcome.starts_with("binding failed") && (5..64).contains(&made.len()), "{outcome} after {}", made.len());
+    assert!(outcome.starts_with("binding failed") && (5..16).contains(&made.len()), "{outcome} after {}", made.len());
 }
 
 #[tokio::test(start_paused = true)]
