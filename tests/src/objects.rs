@@ -4,10 +4,12 @@ use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use kube::{Client, ResourceExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// Objects made at once.
 const PARALLEL: usize = 64;
+const ADMITTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Reads an object with apiVersion and kind.
 pub fn object(value: Value) -> Result<DynamicObject> {
@@ -41,4 +43,29 @@ pub async fn make_all(client: &Client, objects: Vec<DynamicObject>) -> Result<()
 pub async fn ensure(client: &Client, object: &DynamicObject) -> Result<()> {
     let there = |error: &anyhow::Error| matches!(error.downcast_ref::<kube::Error>(), Some(kube::Error::Api(status)) if status.code == 409);
     make(client, object).await.map(drop).or_else(|error| if there(&error) { Ok(()) } else { Err(error) })
+}
+
+/// Makes a priority class unless it is there, and waits until pods may be of it: the API server's admission learns of classes a moment later.
+///
+/// `preemption` is `PreemptLowerPriority` or `Never`.
+pub async fn priority_class(client: &Client, name: &str, value: i32, preemption: &str) -> Result<()> {
+    let class = json!({
+        "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value, "preemptionPolicy": preemption,
+    });
+    ensure(client, &object(class)?).await?;
+    let pod = object(json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "of-class-", "namespace": "default"},
+        "spec": {"priorityClassName": name, "containers": [{"name": "main", "image": "none"}]},
+    }))?;
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let start = Instant::now();
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        ticks.tick().await;
+        match api(client, &pod)?.create(&dry_run, &pod).await {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 403 && start.elapsed() < ADMITTED_WITHIN => {}
+            Err(error) => return Err(error).with_context(|| format!("no pod may be of the priority class {name}")),
+        }
+    }
 }

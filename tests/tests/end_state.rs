@@ -1,13 +1,13 @@
-//! The same scenarios with kube-scheduler and with edge-scheduler on a real control plane, whose end states must be the same: who runs where, who had to go,
-//! who waits and why. Left out, saying so, where the control plane is not built.
+//! The same scenarios with kube-scheduler, with edge-scheduler beside it and with edge-scheduler in its place on a real control plane, whose end states must
+//! be the same: who runs where, who had to go, who waits and why. Left out, saying so, where the control plane is not built.
 
 #![allow(clippy::unwrap_used)]
 
 use api::labels::{SCHEDULER_NAME, ZONE_LABEL};
 use chassis::shutdown::Shutdown;
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared};
-use edge_tests::objects::{api, ensure, make, object};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use edge_tests::objects::{api, make, object, priority_class};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::runtime::wait::{await_condition, conditions};
@@ -16,12 +16,16 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// Nodes of 32 CPUs each, every one a zone of its own.
 const NODES: u32 = 3;
 const SOON: Duration = Duration::from_secs(60);
 
 static PLANE: Shared = Shared::new(Options { nodes: NODES, kubelets: Kubelets::Kwok, controllers: true, scheduler: true, audit: false });
+/// Without kube-scheduler.
+static REPLACED: Shared =
+    Shared::new(Options { nodes: NODES, kubelets: Kubelets::Kwok, controllers: true, scheduler: false, audit: false });
 
 /// What a scenario ends in, by pod or by what else is looked at.
 type EndState = BTreeMap<String, String>;
@@ -85,10 +89,7 @@ impl Stage {
     }
 
     async fn class(&self, name: &str, value: i32, policy: &str) {
-        let class = json!({
-            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value, "preemptionPolicy": policy,
-        });
-        ensure(&self.client, &object(class).unwrap()).await.unwrap();
+        priority_class(&self.client, name, value, policy).await.unwrap();
     }
 
     /// On every node a pod of 20 CPUs, the more important the higher the node's number.
@@ -102,36 +103,74 @@ impl Stage {
     }
 }
 
-/// Plays a scenario with both schedulers.
-async fn same_end_state(name: &str, play: impl AsyncFn(&Stage) -> EndState) {
-    let Some(plane) = PLANE.get(name).await else { return };
-    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let _alone = ALONE.lock().await;
-    let client = plane.client().await.unwrap();
-    plane.install().await.unwrap();
-    zones(&client).await;
-    let shutdown = Shutdown::new();
-    let running = edge_scheduler::start(config(&plane).await, shutdown.clone()).await.unwrap().expect("not shut down");
-    static PLAYED: AtomicU32 = AtomicU32::new(0);
-    let number = PLAYED.fetch_add(1, Ordering::Relaxed);
-    let mut ends = Vec::new();
-    for scheduler in ["default-scheduler", SCHEDULER_NAME] {
-        let stage = Stage { client: client.clone(), namespace: format!("{scheduler}-{number}"), scheduler };
-        let namespace = object(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stage.namespace}})).unwrap();
-        make(&client, &namespace).await.unwrap();
-        account(&stage).await;
-        ends.push(play(&stage).await);
-        for pod in stage.pods().list(&Default::default()).await.unwrap() {
-            stage.pods().delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await.unwrap();
-            let gone = await_condition(stage.pods(), &pod.name_any(), conditions::is_deleted(&pod.uid().unwrap())).await;
-            gone.unwrap();
-        }
-        api(&client, &namespace).unwrap().delete(&stage.namespace, &DeleteParams::default()).await.unwrap();
+impl Stage {
+    /// A class of volumes that are bound to claims when a pod is placed; the namespace's own, so that no other stage has its volumes. Its name.
+    async fn storage_class(&self, name: &str, provisioner: &str) -> String {
+        let name = format!("{name}-{}", self.namespace);
+        let class = json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
+            "provisioner": provisioner, "volumeBindingMode": "WaitForFirstConsumer",
+        });
+        make(&self.client, &object(class).unwrap()).await.unwrap();
+        name
     }
+
+    async fn claim(&self, name: &str, class: &str) {
+        let spec = json!({"storageClassName": class, "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "5Gi"}}});
+        self.make(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec})).await;
+    }
+
+    /// What the claim says of itself as soon as it says so.
+    async fn of_claim<T>(&self, what: &str, name: &str, found: impl Fn(&PersistentVolumeClaim) -> Option<T>) -> T {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &self.namespace);
+        let reached = await_condition(claims, name, |claim: Option<&_>| claim.and_then(&found).is_some());
+        let claim = tokio::time::timeout(SOON, reached).await.unwrap_or_else(|_| panic!("{}: {name} {what}: not in time", self.scheduler));
+        found(&claim.unwrap().unwrap()).unwrap()
+    }
+}
+
+/// Plays a scenario with kube-scheduler, with edge-scheduler beside it, and with edge-scheduler in its place.
+async fn same_end_state(name: &str, play: impl AsyncFn(&Stage) -> EndState) {
+    let Some(beside) = PLANE.get(name).await else { return };
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    let _alone = ALONE.lock().await;
+    let Some(replaced) = REPLACED.get(name).await else { return };
+    let wanted = played(&beside, "default-scheduler", &play).await;
+    assert!(!wanted.is_empty());
+    assert_eq!(played_by_ours(&beside, SCHEDULER_NAME, &play).await, wanted, "edge-scheduler's end state, and kube-scheduler's");
+    assert_eq!(played_by_ours(&replaced, "default-scheduler", &play).await, wanted, "edge-scheduler's in its place, and kube-scheduler's");
+}
+
+async fn played_by_ours(plane: &ControlPlane, scheduler: &'static str, play: impl AsyncFn(&Stage) -> EndState) -> EndState {
+    plane.install().await.unwrap();
+    let mut config = plane.scheduler_config().await.unwrap();
+    config.placement.undelayed = placement::cluster::Undelayed::Any;
+    config.profiles = vec![json!({"schedulerName": scheduler})];
+    let shutdown = Shutdown::new();
+    let running = edge_scheduler::start(config, shutdown.clone()).await.unwrap().expect("not shut down");
+    let end = played(plane, scheduler, play).await;
     shutdown.trigger();
     running.join().await.unwrap();
-    assert_eq!(ends[1], ends[0], "edge-scheduler's end state, and kube-scheduler's");
-    assert!(!ends[0].is_empty());
+    end
+}
+
+/// In a namespace of its own, all of whose pods have gone afterwards.
+async fn played(plane: &ControlPlane, scheduler: &'static str, play: impl AsyncFn(&Stage) -> EndState) -> EndState {
+    let client = plane.client().await.unwrap();
+    zones(&client).await;
+    static PLAYED: AtomicU32 = AtomicU32::new(0);
+    let stage = Stage { client: client.clone(), namespace: format!("stage-{}", PLAYED.fetch_add(1, Ordering::Relaxed)), scheduler };
+    let namespace = object(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stage.namespace}})).unwrap();
+    make(&client, &namespace).await.unwrap();
+    account(&stage).await;
+    let end = play(&stage).await;
+    for pod in stage.pods().list(&Default::default()).await.unwrap() {
+        stage.pods().delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await.unwrap();
+        let gone = await_condition(stage.pods(), &pod.name_any(), conditions::is_deleted(&pod.uid().unwrap())).await;
+        gone.unwrap();
+    }
+    api(&client, &namespace).unwrap().delete(&stage.namespace, &DeleteParams::default()).await.unwrap();
+    end
 }
 
 /// Admission wants the namespace's default account first.
@@ -147,12 +186,6 @@ async fn zones(client: &Client) {
         let patch = Patch::Merge(json!({"metadata": {"labels": {ZONE_LABEL: format!("zone-{at}")}}}));
         nodes.patch(&format!("node-{at}"), &PatchParams::default(), &patch).await.unwrap();
     }
-}
-
-async fn config(plane: &ControlPlane) -> edge_scheduler::Config {
-    let mut config = plane.scheduler_config().await.unwrap();
-    config.placement.undelayed = placement::cluster::Undelayed::Any;
-    config
 }
 
 fn state<const N: usize>(of: [(&str, String); N]) -> EndState {
@@ -242,6 +275,58 @@ async fn a_gated_pod_waits_until_its_gate_is_lifted() {
         let lifted = Patch::Merge(json!({"spec": {"schedulingGates": null}}));
         stage.pods().patch("gated", &PatchParams::default(), &lifted).await.unwrap();
         state([("before", before), ("after", stage.node_of("gated").await)])
+    })
+    .await;
+}
+
+fn mounting(claim: &str) -> Value {
+    json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_gets_the_volume_of_a_node_with_room() {
+    same_end_state("a_claim_gets_the_volume_of_a_node_with_room", async |stage| {
+        let class = stage.storage_class("local", "kubernetes.io/no-provisioner").await;
+        // Node 1's is too small, and node 2, whose volume would do best, is taken.
+        for (at, size) in [(1, "1Gi"), (2, "5Gi"), (3, "9Gi")] {
+            let here =
+                json!([{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [format!("node-{at}")]}]}]);
+            let volume = json!({
+                "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("{}-{at}", stage.namespace)},
+                "spec": {
+                    "storageClassName": class, "capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"], "local": {"path": "/data"},
+                    "nodeAffinity": {"required": {"nodeSelectorTerms": here}},
+                },
+            });
+            make(&stage.client, &object(volume).unwrap()).await.unwrap();
+        }
+        stage.pod("taken", 20, json!({"nodeSelector": {"kubernetes.io/hostname": "node-2"}})).await;
+        stage.node_of("taken").await;
+        stage.claim("first", &class).await;
+        stage.pod("first", 20, json!({"volumes": mounting("first")})).await;
+        let volume = |claim: &PersistentVolumeClaim| {
+            let bound = claim.status.as_ref()?.phase.as_deref() == Some("Bound");
+            claim.spec.as_ref()?.volume_name.clone().filter(|_| bound)
+        };
+        let bound = stage.of_claim("is bound", "first", volume).await;
+        let node = stage.node_of("first").await;
+        // None is left that is large enough, but on the node that is taken.
+        stage.claim("second", &class).await;
+        stage.pod("second", 20, json!({"volumes": mounting("second")})).await;
+        let why = stage.reason("second").await;
+        state([("volume", bound.replace(&stage.namespace, "volume")), ("first", node), ("second", why)])
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provisioner_is_told_the_node_that_was_chosen() {
+    same_end_state("a_provisioner_is_told_the_node_that_was_chosen", async |stage| {
+        let class = stage.storage_class("made", "example.com/nobody").await;
+        stage.claim("data", &class).await;
+        stage.pod("data", 1, json!({"volumes": mounting("data"), "nodeSelector": {"kubernetes.io/hostname": "node-3"}})).await;
+        let told = |claim: &PersistentVolumeClaim| claim.annotations().get("volume.kubernetes.io/selected-node").cloned();
+        state([("told", stage.of_claim("names a node", "data", told).await)])
     })
     .await;
 }

@@ -6,9 +6,9 @@
 use chassis::shutdown::Shutdown;
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared};
 use edge_tests::load::{World, create, pod};
+use edge_tests::objects::priority_class;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::scheduling::v1::PriorityClass;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -128,10 +128,8 @@ async fn kube_scheduler_keeps_delay_bounds_through_the_extender() {
     assert!(why.contains(r#"delay reference "nobody" is no node"#), "{why}");
 
     // Every node is full. Evicting is cheaper where the pod may not go: there the victims count for less.
-    let classes: Api<PriorityClass> = Api::all(admin.clone());
     for (name, value) in [("least", 1), ("low", 10), ("high", 100)] {
-        let class = serde_json::from_value(json!({"metadata": {"name": name}, "value": value})).unwrap();
-        classes.create(&PostParams::default(), &class).await.unwrap();
+        priority_class(&admin, name, value, "PreemptLowerPriority").await.unwrap();
     }
     let fillers = (1..=NODES).map(|number| {
         let class = if number <= 2 { "low" } else { "least" };

@@ -11,7 +11,7 @@ use differential::case::Case;
 use differential::generate::{self, Feature};
 use differential::oracle::{self, Oracle};
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared};
-use edge_tests::objects::{api, ensure, make, object};
+use edge_tests::objects::{api, ensure, make, object, priority_class};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -22,6 +22,7 @@ use std::time::Duration;
 
 static PLANE: Shared = Shared::new(Options { nodes: 0, kubelets: Kubelets::None, controllers: false, scheduler: false, audit: false });
 
+const KUBE_SCHEDULER: &str = "default-scheduler";
 /// A bound on everything that is waited for here.
 const SOON: Duration = Duration::from_secs(60);
 /// Clusters, each with a scheduler of its own, which begins with lists and so with the cluster as it is.
@@ -69,18 +70,20 @@ async fn every_decision_is_one_that_kube_scheduler_would_make() {
     let (mut placed, mut refused, mut differ) = (0, 0, Vec::new());
     for number in 0..CLUSTERS {
         let made = build(&admin, generate::generate(FEATURES, seed, number)).await.unwrap();
+        // No kube-scheduler runs: ours may serve its name.
+        let scheduler = if number % 2 == 0 { SCHEDULER_NAME } else { KUBE_SCHEDULER };
         let shutdown = Shutdown::new();
-        let running = edge_scheduler::start(config(&plane).await, shutdown.clone()).await.unwrap().expect("not shut down");
+        let running = edge_scheduler::start(config(&plane, scheduler).await, shutdown.clone()).await.unwrap().expect("not shut down");
         let mut pods = Vec::new();
         for turn in 0..DECISIONS {
             let incoming = generate::generate(FEATURES, seed, number + turn * CLUSTERS).pod;
             let what = format!("seed {seed}, cluster {number}, pod {turn}");
             let objects = objects(&admin).await.unwrap();
             // What the API server refuses is no case.
-            let Ok(pod) = make(&admin, &ours(&admin, incoming, turn).await.unwrap()).await else { continue };
+            let Ok(pod) = make(&admin, &ours(&admin, incoming, scheduler, turn).await.unwrap()).await else { continue };
             let mut stored = serde_json::to_value(&pod).unwrap();
             pods.push(pod);
-            stored["spec"]["schedulerName"] = json!("default-scheduler");
+            stored["spec"]["schedulerName"] = json!(KUBE_SCHEDULER);
             let wanted = oracle.ask(&[Case { id: 0, objects, pod: stored, profile: None }]).unwrap().remove(0);
             assert_eq!(wanted.error, "", "{what}");
             match (decision(&admin, pods.last().unwrap()).await, wanted.best.is_empty()) {
@@ -103,10 +106,11 @@ async fn every_decision_is_one_that_kube_scheduler_would_make() {
     assert!(placed >= 30 && refused >= 10, "too few cases to show anything");
 }
 
-async fn config(plane: &ControlPlane) -> edge_scheduler::Config {
+async fn config(plane: &ControlPlane, scheduler: &str) -> edge_scheduler::Config {
     let mut config = plane.scheduler_config().await.unwrap();
     config.placement.undelayed = placement::cluster::Undelayed::Any;
     config.placement.control_plane = String::new();
+    config.profiles = vec![json!({"schedulerName": scheduler})];
     config
 }
 
@@ -145,19 +149,16 @@ async fn fresh(admin: &Client, mut value: Value) -> Result<DynamicObject> {
         let priority = spec.remove("priority").and_then(|priority| priority.as_i64()).unwrap_or(0);
         spec.remove("preemptionPolicy");
         let name = format!("never-{}", priority.to_string().replace('-', "minus-"));
-        let class = json!({
-            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": priority, "preemptionPolicy": "Never",
-        });
-        ensure(admin, &object(class)?).await?;
+        priority_class(admin, &name, i32::try_from(priority)?, "Never").await?;
         spec.insert("priorityClassName".into(), json!(name));
     }
     object(value)
 }
 
 /// The pod as one of ours.
-async fn ours(admin: &Client, mut pod: Value, turn: u64) -> Result<DynamicObject> {
+async fn ours(admin: &Client, mut pod: Value, scheduler: &str, turn: u64) -> Result<DynamicObject> {
     pod["metadata"]["name"] = json!(format!("incoming-{turn}"));
-    pod["spec"]["schedulerName"] = json!(SCHEDULER_NAME);
+    pod["spec"]["schedulerName"] = json!(scheduler);
     fresh(admin, pod).await
 }
 

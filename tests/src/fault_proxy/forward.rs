@@ -5,7 +5,7 @@ use bytes::Bytes;
 use chassis::tls::HttpsClient;
 use futures::StreamExt as _;
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyDataStream, BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -13,6 +13,7 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -34,11 +35,25 @@ pub(super) struct Forwarder {
     upstream: HttpsClient<Body>,
     plan: Plan,
     watches: Mutex<CancellationToken>,
+    bindings: watch::Sender<Bindings>,
+}
+
+/// What becomes of bindings.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Bindings {
+    /// They wait.
+    pub held: bool,
+    /// How many do.
+    pub waiting: usize,
 }
 
 impl Forwarder {
     pub(super) fn new(server: Uri, upstream: HttpsClient<Body>, plan: Plan) -> Forwarder {
-        Forwarder { server, upstream, plan, watches: Mutex::default() }
+        Forwarder { server, upstream, plan, watches: Mutex::default(), bindings: watch::Sender::default() }
+    }
+
+    pub(super) fn bindings(&self) -> &watch::Sender<Bindings> {
+        &self.bindings
     }
 
     pub(super) fn cut_watches(&self) {
@@ -58,10 +73,14 @@ impl Forwarder {
         let mut request = Request::from_parts(parts, empty());
         self.redirect(&mut request);
         let upstream = self.upstream.clone();
+        let held = (request.method() == Method::POST && request.uri().path().ends_with("/binding")).then(|| self.bindings.clone());
         // A task of its own: what was sent arrives though the sender has gone.
         let done = tokio::spawn(async move {
             if let Fate::Slow(delay) = fate {
                 tokio::time::sleep(delay).await;
+            }
+            if let Some(bindings) = held {
+                release(&bindings).await;
             }
             if !body.is_empty() {
                 *request.body_mut() = in_time(body);
@@ -106,6 +125,14 @@ impl Forwarder {
             StreamBody::new(stream).boxed_unsync()
         })
     }
+}
+
+/// Waits until bindings are held no more.
+async fn release(bindings: &watch::Sender<Bindings>) {
+    bindings.send_modify(|bindings| bindings.waiting += 1);
+    // It fails when the sender has gone, and we hold it.
+    let _ = bindings.subscribe().wait_for(|bindings| !bindings.held).await;
+    bindings.send_modify(|bindings| bindings.waiting -= 1);
 }
 
 /// How long a request waits here for an API server that takes connections and does not serve them, as one does that is just starting. Without a bound, what

@@ -96,6 +96,17 @@ impl FaultProxy {
     pub fn cut_watches(&self) {
         self.forwarder.cut_watches();
     }
+
+    /// From now on bindings wait here, or no more; those that did are carried out then.
+    pub fn hold_bindings(&self, held: bool) {
+        self.forwarder.bindings().send_modify(|bindings| bindings.held = held);
+    }
+
+    /// Waits until a binding waits here.
+    pub async fn until_a_binding_waits(&self) {
+        // It fails when the sender has gone, and we have it.
+        let _ = self.forwarder.bindings().subscribe().wait_for(|bindings| bindings.waiting > 0).await;
+    }
 }
 
 impl Drop for FaultProxy {

@@ -3,8 +3,7 @@
 use crate::workload::{Churn, LabelStrategy, Step};
 use anyhow::{Context as _, Result};
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options};
-use edge_tests::objects::{api, ensure, make, make_all, object};
-use k8s_openapi::api::scheduling::v1::PriorityClass;
+use edge_tests::objects::{api, ensure, make, make_all, object, priority_class};
 use kube::api::{DeleteParams, DynamicObject};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -111,10 +110,7 @@ impl Stage {
         pod["spec"]["schedulerName"] = json!(scheduler);
         if let Some(value) = pod["spec"].as_object_mut().and_then(|spec| spec.remove("priority")).and_then(|value| value.as_i64()) {
             let name = format!("priority-{value}");
-            let class = PriorityClass { value: Some(i32::try_from(value)?), ..PriorityClass::default() };
-            let mut class = object(serde_json::to_value(class)?)?;
-            class.metadata.name = Some(name.clone());
-            ensure(&self.admin, &class).await?;
+            priority_class(&self.admin, &name, i32::try_from(value)?, "PreemptLowerPriority").await?;
             pod["spec"]["priorityClassName"] = json!(name);
         }
         Ok(pod)

@@ -1,23 +1,15 @@
 //! Pods of lower priority that leave for one of higher.
 
-use crate::cluster::{Cluster, from};
+use crate::cluster::Cluster;
+use edge_tests::objects::priority_class;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::scheduling::v1::PriorityClass;
-use kube::Api;
-use kube::api::PostParams;
 use serde_json::{Value, json};
 
 /// Priority classes `least`, `low` and `high`, and `polite`, which preempts nobody.
 async fn classes(cluster: &Cluster) {
-    let classes: Api<PriorityClass> = Api::all(cluster.client.clone());
     for (name, value) in [("least", 1), ("low", 10), ("high", 100), ("polite", 100)] {
         let policy = if name == "polite" { "Never" } else { "PreemptLowerPriority" };
-        let class = from(json!({"metadata": {"name": name}, "value": value, "preemptionPolicy": policy}));
-        match classes.create(&PostParams::default(), &class).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(error) => panic!("priority class {name}: {error}"),
-        }
+        priority_class(&cluster.client, name, value, policy).await.unwrap();
     }
 }
 
