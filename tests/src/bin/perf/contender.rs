@@ -129,11 +129,12 @@ async fn edge_scheduler(plane: &ControlPlane, metrics: SocketAddr, matrix: Optio
     if !release.exists() {
         bail!("{} is missing: cargo build --release --bin edge-scheduler", release.display());
     }
+    let source = if matrix.is_some() { "files" } else { "agents" };
     let config = json!({
         "client": {"kubeconfig": plane.kubeconfig_of(SCHEDULER).await?, "qps": QPS, "burst": QPS},
         "adminAddress": metrics,
         "placement": {"undelayed": "any"},
-        "topology": {"address": "127.0.0.1:0", "source": "files", "matrix": matrix},
+        "topology": {"address": "127.0.0.1:0", "source": source, "matrix": matrix},
     });
     let mut command = Command::new(release);
     command.arg("--config").arg(written(plane, "edge-scheduler.yaml", &config)?);
