@@ -2,6 +2,7 @@
 
 mod departure;
 mod limits;
+pub mod protobuf;
 mod reach;
 
 pub use departure::{CalledOff, Departure};

@@ -4,7 +4,7 @@ use super::{
     EventType, cut_note,
     series::{FINISH, Key, Patch, SeriesIndex, Verdict},
 };
-use crate::{backoff::Backoff, metrics, program::chain, shutdown::Shutdown};
+use crate::{backoff::Backoff, client::protobuf, metrics, program::chain, shutdown::Shutdown};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
@@ -14,8 +14,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::{
-    Api,
-    api::{ObjectMeta, PatchParams, PostParams},
+    Resource as _,
+    api::{ObjectMeta, PatchParams, PostParams, Request},
 };
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 use std::{
@@ -233,14 +233,13 @@ impl Writer {
     }
 
     async fn write(&mut self, namespace: &str, call: &Call) -> Written {
-        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(2));
         for attempt in 1..=TRIES {
             if let Some(pace) = &mut self.pace {
                 pace.tick().await;
             }
-            let error = match call.send(&api).await {
-                Ok(_event) => {
+            let error = match call.send(&self.client, namespace).await {
+                Ok(()) => {
                     self.status.written.fetch_add(1, Ordering::Relaxed);
                     return Written::Yes;
                 }
@@ -271,11 +270,17 @@ enum Call {
 }
 
 impl Call {
-    async fn send(&self, api: &Api<Event>) -> kube::Result<Event> {
-        match self {
-            Self::Create(event) => api.create(&PostParams::default(), event).await,
-            Self::Patch { name, body } => api.patch(name, &PatchParams::default(), &kube::api::Patch::Merge(body)).await,
-        }
+    /// The answer is not looked into: it is what was sent.
+    async fn send(&self, client: &kube::Client, namespace: &str) -> kube::Result<()> {
+        let events = Request::new(Event::url_path(&(), Some(namespace)));
+        let request = match self {
+            Self::Create(event) => events.create(&PostParams::default(), protobuf::body(&**event)).map(|mut request| {
+                protobuf::declare(&mut request);
+                request
+            }),
+            Self::Patch { name, body } => events.patch(name, &PatchParams::default(), &kube::api::Patch::Merge(body)),
+        };
+        client.request_text(request.map_err(kube::Error::BuildRequest)?).await.map(drop)
     }
 }
 

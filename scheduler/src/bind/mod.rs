@@ -20,7 +20,7 @@ mod claims;
 
 pub use binder::Binder;
 
-use chassis::client::Departure;
+use chassis::client::{Departure, protobuf};
 use k8s_openapi::api::core::v1::{self, Binding, ObjectReference};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, Error};
@@ -177,9 +177,9 @@ fn request(pod: &Pod, node: &str, departure: &Departure) -> Result<http::Request
             ..ObjectReference::default()
         },
     };
-    let body = serde_json::to_vec(&binding).map_err(kube::core::request::Error::SerializeBody)?;
     let pods = kube::core::Request::new(<v1::Pod as kube::Resource>::url_path(&(), Some(&pod.key.namespace)));
-    let mut request = pods.create_subresource("binding", &pod.key.name, &PostParams::default(), body)?;
+    let mut request = pods.create_subresource("binding", &pod.key.name, &PostParams::default(), protobuf::body(&binding))?;
+    protobuf::declare(&mut request);
     departure.attach(&mut request);
     Ok(request)
 }

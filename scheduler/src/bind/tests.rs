@@ -65,7 +65,8 @@ async fn the_binding_carries_the_uid() {
     assert_eq!(outcome, "here");
     let [request] = requests.as_slice() else { panic!("{requests:?}") };
     assert!(request.starts_with("POST /api/v1/namespaces/default/pods/a/binding "), "{request}");
-    assert!(request.contains(r#""uid":"u1""#) && request.contains(r#""kind":"Node","name":"edge-1""#), "{request}");
+    // In protobuf: the fifth field of the metadata, and the first and third of the target.
+    assert!(request.contains("\x2a\x02u1") && request.contains("\x0a\x04Node\x1a\x06edge-1"), "{request}");
 }
 
 #[tokio::test(start_paused = true)]

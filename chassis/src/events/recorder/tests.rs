@@ -14,7 +14,7 @@ impl Calls {
     fn client(&self) -> kube::Client {
         let calls = self.clone();
         mock_api::client(move |request| {
-            let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+            let body = protobuf::tests::event(request.body()).or_else(|| serde_json::from_slice(request.body()).ok()).unwrap_or_default();
             calls.seen.lock().unwrap().push((request.method().to_string(), request.uri().path().to_owned(), body));
             let status = calls.answers.lock().unwrap().pop().unwrap_or(200);
             async move {

@@ -87,7 +87,9 @@ pub fn object(body: &[u8]) -> Result<Value, String> {
     }
     let mut object = json!({ "kind": kind, "apiVersion": api_version });
     if let Value::Object(fields) = &mut object {
-        read_into(fields, &kind, raw)?;
+        // Kinds of one name are told apart by their group.
+        let whole = format!("{api_version}.{kind}");
+        read_into(fields, if MESSAGES.contains_key(whole.as_str()) { &whole } else { &kind }, raw)?;
     }
     Ok(object)
 }
@@ -184,6 +186,13 @@ mod tests {
         let expected = json!({ "kind": "ConfigMap", "apiVersion": "v1", "metadata": { "name": "m", "creationTimestamp": null },
             "data": { "k": "v" }, "binaryData": { "k": "AAE=" }, "immutable": true });
         assert_eq!(object(&body("v1", "ConfigMap", &raw)).unwrap(), expected);
+    }
+
+    #[test]
+    fn kinds_of_one_name_are_told_apart_by_their_group() {
+        let named = [field(1, &field(1, b"e")), field(10, b"what happened")].concat();
+        assert_eq!(object(&body("events.k8s.io/v1", "Event", &named)).unwrap()["note"], "what happened");
+        assert_eq!(object(&body("v1", "Event", &named)).unwrap_err(), "Event is not read from protobuf here; send JSON");
     }
 
     #[test]
