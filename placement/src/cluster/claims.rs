@@ -2,10 +2,9 @@
 
 use super::live::Cluster;
 use super::snapshot::Snapshot;
-use super::{Changes, ClusterEvent, Node, Pod, PodKey};
-use crate::devices::{AllocateError, Allocation, Claim, ClaimChange, DeviceClass, Inventory, ResourceSlice, TaintRule};
-use crate::filter::dynamic_resources::Claims;
-use crate::plan::Hold;
+use super::{Changes, ClusterEvent, NodeIx, Pod, PodKey};
+use crate::devices::{Allocation, Claim, ClaimChange, DeviceClass, Inventory, ResourceSlice, TaintRule};
+use crate::filter::dynamic_resources::{self, Claims};
 use smallvec::smallvec;
 use std::sync::Arc;
 
@@ -15,17 +14,6 @@ pub struct ClaimReservation {
     pub claim: Arc<Claim>,
     /// `None`: it has its devices already, and the pod comes to use them.
     pub allocation: Option<Allocation>,
-}
-
-/// Why a pod's claims can't be promised devices on a node.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ReserveError {
-    #[error("{0}")]
-    Held(Hold),
-    #[error(transparent)]
-    Allocate(#[from] AllocateError),
-    #[error("node {0} is not known")]
-    UnknownNode(String),
 }
 
 impl Cluster {
@@ -65,32 +53,30 @@ impl Cluster {
         claim_changed(key.clone(), change)
     }
 
-    /// Promises the pod's claims their devices on a node, until the API server confirms them or [`release_claims`](Cluster::release_claims). The claims
-    /// that are to be written, in the order of the pod.
-    ///
-    /// # Errors
-    /// The state has changed since the pod was found to fit: nothing is promised.
-    pub fn reserve_claims(&mut self, pod: &Pod, node: &str) -> Result<Vec<ClaimReservation>, ReserveError> {
+    /// Promises the claims of a pod that goes to the node their devices, until the API server confirms them or they are released. `None`: they are not to
+    /// be had there any more.
+    pub(super) fn assume_devices(&mut self, pod: &Pod, ix: NodeIx) -> Option<()> {
         let snapshot = self.snapshot();
-        let Some(claims) = Claims::new(&snapshot, pod).map_err(ReserveError::Held)? else { return Ok(Vec::new()) };
-        let found: Option<&Arc<Node>> = snapshot.node_index(node).and_then(|ix| snapshot.node(ix));
-        let found = found.ok_or_else(|| ReserveError::UnknownNode(node.to_owned()))?;
-        let mut allocations = claims.allocate(found)?.into_iter();
-        let mut reserved = Vec::new();
-        for claim in claims.shared() {
-            let allocation = if claim.allocation.is_some() { None } else { allocations.next() };
-            if let Some(allocation) = &allocation {
-                self.change().inventory.reserve(claim, &pod.uid, allocation.clone());
-            }
-            reserved.push(ClaimReservation { claim: Arc::clone(claim), allocation });
+        let Some(claims) = Claims::new(&snapshot, pod).ok()? else { return Some(()) };
+        let allocations = claims.allocate(snapshot.node(ix)?).ok()?;
+        for (claim, allocation) in claims.shared().filter(|claim| claim.allocation.is_none()).zip(allocations) {
+            self.change().inventory.reserve(claim, &pod.uid, allocation);
         }
-        Ok(reserved)
+        Some(())
     }
 
-    /// What was promised to the claims of a pod, and is not written, is free again.
-    pub fn release_claims(&mut self, pod_uid: &str) -> Changes {
+    /// What was promised to the claims of a pod, and is not written, is free again. A pod that is gone keeps it until then: its claims may be being written.
+    pub fn release_devices(&mut self, pod_uid: &str) -> Changes {
+        if !self.state.inventory.has_reserved(pod_uid) {
+            return Changes::new();
+        }
         let released = self.change().inventory.release(pod_uid);
         released.into_iter().map(|key| ClusterEvent::ClaimChanged { key, freed: true }).collect()
+    }
+
+    /// Whether the API server knows of claims at all.
+    pub fn serve_claims(&mut self, served: bool) {
+        self.change().inventory.unserved = !served;
     }
 
     fn change_devices(&mut self, change: impl FnOnce(&mut Inventory) -> bool) -> Changes {
@@ -110,15 +96,31 @@ impl Snapshot {
     pub fn inventory(&self) -> &Inventory {
         &self.inventory
     }
+
+    /// The claims of an assumed pod, in its order, and what they are promised.
+    ///
+    /// # Errors
+    /// A claim that it was assumed with is not what it was.
+    pub fn claim_reservations(&self, pod: &Pod) -> Result<Vec<ClaimReservation>, String> {
+        if !dynamic_resources::are_looked_at(self, pod) {
+            return Ok(Vec::new());
+        }
+        let claims = dynamic_resources::claims(self, pod)?;
+        let reserved = |claim: &Arc<Claim>| ClaimReservation {
+            claim: Arc::clone(claim),
+            allocation: self.inventory.promised(claim, &pod.uid).cloned(),
+        };
+        Ok(claims.into_iter().map(reserved).collect())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Settings;
+    use crate::cluster::{AssumeError, Node, Settings};
     use crate::devices::testing::slice;
     use crate::devices::{Amount, ClaimName, PodClaim, Request, Variant};
-    use crate::plan::{Outcome, Planner, Warmth};
+    use crate::plan::{Hold, Outcome, Planner, Warmth};
     use crate::units::Timestamp;
 
     /// One device on n1, and a claim for one device of each of these names.
@@ -160,16 +162,34 @@ mod tests {
     #[test]
     fn a_device_that_is_promised_is_nobody_elses_until_it_is_released() {
         let mut cluster = cluster(&["x", "y"]);
+        let (x, y) = (PodKey::new("d", "x"), PodKey::new("d", "y"));
+        let freed = ClusterEvent::ClaimChanged { key: x.clone(), freed: true };
+        cluster.apply_pod(pod("x"));
+        cluster.apply_pod(pod("y"));
         assert!(matches!(decide(&cluster, &pod("x")), Outcome::Place { node, .. } if node == "n1"));
-        let reserved = cluster.reserve_claims(&pod("x"), "n1").unwrap();
+        cluster.assume(&x, "x", "n1").unwrap();
+        let reserved = cluster.view().claim_reservations(&pod("x")).unwrap();
         assert_eq!(reserved[0].allocation.as_ref().unwrap().devices[0].device, "a");
         assert_eq!(decide(&cluster, &pod("y")), Outcome::Unschedulable);
-        assert!(matches!(cluster.reserve_claims(&pod("y"), "n1"), Err(ReserveError::Allocate(AllocateError::NoDevices))));
+        assert!(matches!(cluster.assume(&y, "y", "n1"), Err(AssumeError::DevicesTaken { .. })));
         let in_flight = Hold::Claims { why: "resource claim d/x is in the process of being allocated".into() };
         assert_eq!(decide(&cluster, &pod("x")), Outcome::Held(in_flight));
-        let freed = ClusterEvent::ClaimChanged { key: PodKey::new("d", "x"), freed: true };
-        assert_eq!(cluster.release_claims("x").to_vec(), [freed]);
+        assert!(cluster.forget(&x).contains(&freed));
+        cluster.assume(&x, "x", "n1").unwrap();
+        // The claim of a pod that is gone may be being written.
+        cluster.delete_pod(&x);
+        assert_eq!(decide(&cluster, &pod("y")), Outcome::Unschedulable);
+        assert_eq!(cluster.release_devices("x").to_vec(), [freed]);
         assert!(matches!(decide(&cluster, &pod("y")), Outcome::Place { node, .. } if node == "n1"));
+    }
+
+    #[test]
+    fn where_nobody_serves_claims_their_pods_are_told() {
+        let mut cluster = cluster(&[]);
+        cluster.serve_claims(false);
+        let why = "the API server does not serve resource.k8s.io/v1, which the pod's claims need".to_owned();
+        assert_eq!(decide(&cluster, &pod("x")), Outcome::Held(Hold::Claims { why }));
+        assert!(matches!(decide(&cluster, &Pod::default()), Outcome::Place { .. }));
     }
 
     #[test]

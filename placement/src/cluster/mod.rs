@@ -35,7 +35,7 @@ mod toleration;
 mod volume;
 
 pub use census::{Namespaces, PodQuery};
-pub use claims::{ClaimReservation, ReserveError};
+pub use claims::ClaimReservation;
 pub use columns::{BASIC, CHUNK, ExtendedColumn, FixedChunk, FixedSlot, LoadChunk, PortUse, basic};
 pub use disruption::DisruptionBudget;
 pub use event::{Changes, ClusterEvent};

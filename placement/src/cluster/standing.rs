@@ -43,6 +43,8 @@ pub enum AssumeError {
     UnknownNode(String),
     #[error("the volumes of pod {pod} are not to be had on node {node} any more")]
     VolumesTaken { pod: PodKey, node: String },
+    #[error("the devices that pod {pod} claims are not to be had on node {node} any more")]
+    DevicesTaken { pod: PodKey, node: String },
 }
 
 impl Cluster {
@@ -115,6 +117,9 @@ impl Cluster {
         }
         let taken = || AssumeError::VolumesTaken { pod: key.clone(), node: self.state.name(ix).to_owned() };
         let plan = volume_binding::plan(&self.state, pod, ix).ok_or_else(taken)?;
+        if self.assume_devices(&have.pod, ix).is_none() {
+            return Err(AssumeError::DevicesTaken { pod: key.clone(), node: self.state.name(ix).to_owned() });
+        }
         self.move_pod(have, Some(ix), true);
         if !plan.is_empty() {
             let node = self.state.name(ix).to_owned();
@@ -132,6 +137,7 @@ impl Cluster {
         self.move_pod(have, None, false);
         self.release_unused(ix);
         let mut changes = self.release_volumes(key);
+        changes.extend(self.release_devices(&pod.uid));
         changes.push(ClusterEvent::PodReleased { pod, node });
         changes
     }

@@ -19,6 +19,8 @@ pub struct Inventory {
     pending: Arc<BTreeMap<String, Pending>>,
     /// Devices that a claim has or is about to have, by how many; not those with admin access.
     allocated: Arc<FxHashMap<String, u32>>,
+    /// The API server has no claims.
+    pub(crate) unserved: bool,
 }
 
 /// An allocation that the API server has not confirmed.
@@ -68,6 +70,16 @@ impl Inventory {
     /// Whether an allocation of the claim is on its way.
     pub fn is_pending(&self, claim: &Claim) -> bool {
         self.pending.contains_key(&claim.uid)
+    }
+
+    /// What the claim is promised for a pod.
+    pub(crate) fn promised(&self, claim: &Claim, pod_uid: &str) -> Option<&Allocation> {
+        self.pending.get(&claim.uid).filter(|pending| pending.pod == pod_uid).map(|pending| &pending.allocation)
+    }
+
+    /// Whether anything is promised for a pod.
+    pub(crate) fn has_reserved(&self, pod_uid: &str) -> bool {
+        self.pending.values().any(|pending| pending.pod == pod_uid)
     }
 
     pub(super) fn allocated(&self) -> &FxHashMap<String, u32> {

@@ -28,7 +28,7 @@ impl<'a> Claims<'a> {
     /// # Errors
     /// The pod has to wait whatever the nodes say.
     pub fn new(snapshot: &'a Snapshot, pod: &Pod) -> Result<Option<Claims<'a>>, Hold> {
-        if pod.claims.is_empty() || !snapshot.profile(pod).plugins.has(Point::PreFilter, Plugin::DynamicResources) {
+        if !are_looked_at(snapshot, pod) {
             return Ok(None);
         }
         let claims = claims(snapshot, pod).map_err(|why| Hold::Claims { why })?;
@@ -107,8 +107,16 @@ impl<'a> Claims<'a> {
     }
 }
 
+/// Whether the pod has claims, and its profile heeds them.
+pub(crate) fn are_looked_at(snapshot: &Snapshot, pod: &Pod) -> bool {
+    !pod.claims.is_empty() && snapshot.profile(pod).plugins.has(Point::PreFilter, Plugin::DynamicResources)
+}
+
 /// The claims behind a pod's entries.
-fn claims<'a>(snapshot: &'a Snapshot, pod: &Pod) -> Result<Vec<&'a Arc<Claim>>, String> {
+pub(crate) fn claims<'a>(snapshot: &'a Snapshot, pod: &Pod) -> Result<Vec<&'a Arc<Claim>>, String> {
+    if snapshot.inventory().unserved {
+        return Err("the API server does not serve resource.k8s.io/v1, which the pod's claims need".to_owned());
+    }
     let mut found = Vec::new();
     for entry in &pod.claims {
         let (name, made) = match &entry.claim {
