@@ -77,8 +77,35 @@ pub fn watch<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
+    follow(api, config, name, false, shutdown)
+}
+
+/// As [`watch`], of a kind that an API server need not serve: it has no objects there, until it is served.
+fn watch_if_served<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    name: &str,
+    shutdown: &Shutdown,
+) -> (Arc<WatchStatus>, impl Stream<Item = Change<K>> + Send + use<K>)
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    follow(api, config, name, true, shutdown)
+}
+
+fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    name: &str,
+    optional: bool,
+    shutdown: &Shutdown,
+) -> (Arc<WatchStatus>, impl Stream<Item = Change<K>> + Send + use<K>)
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
     let status = Arc::new(WatchStatus::new(name));
     let follower = Follower {
+        optional,
         events: watcher::watcher(api.clone(), config.clone()).boxed(),
         api,
         config,
@@ -93,6 +120,8 @@ where
 }
 
 struct Follower<K> {
+    /// The API server need not serve it.
+    optional: bool,
     api: Api<K>,
     config: watcher::Config,
     events: BoxStream<'static, watcher::Result<Event<K>>>,
@@ -129,10 +158,21 @@ where
                 }
                 Ok(Event::InitDone) => {
                     self.handed_out = true;
+                    self.status.set_served(true);
                     Change::Reset(std::mem::take(&mut self.listing))
                 }
                 Ok(Event::Apply(object)) => Change::Apply(object),
                 Ok(Event::Delete(object)) => Change::Delete(object),
+                Err(error) if self.is_unserved(&error) => {
+                    if !self.status.is_served() {
+                        self.shutdown.sleep(LONGEST_RETRY).await.then_some(())?;
+                        continue;
+                    }
+                    tracing::info!(watch = self.status.name(), "the API server does not serve this kind; looking again from time to time");
+                    self.handed_out = true;
+                    self.status.set_served(false);
+                    Change::Reset(Vec::new())
+                }
                 Err(error) => {
                     self.failed(error).await?;
                     continue;
@@ -142,6 +182,14 @@ where
             self.status.saw_event();
             return Some(change);
         }
+    }
+
+    /// Whether the API server does not know the kind, and has not known it before.
+    fn is_unserved(&self, error: &Error) -> bool {
+        let (Error::InitialListFailed(kube::Error::Api(status)) | Error::WatchStartFailed(kube::Error::Api(status))) = error else {
+            return false;
+        };
+        self.optional && status.code == 404 && !(self.status.synced() && self.status.is_served())
     }
 
     /// Reports an error and waits before the next try; `None` on shutdown.

@@ -1,6 +1,6 @@
 //! The state of watches, for readiness and metrics.
 
-use super::{Change, watch};
+use super::{Change, watch, watch_if_served};
 use crate::{admin::Admin, metrics, shutdown::Shutdown};
 use futures::{StreamExt as _, stream::BoxStream};
 use kube::{Api, Resource, runtime::watcher};
@@ -10,7 +10,7 @@ use std::{
     fmt::{self, Debug},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -24,6 +24,7 @@ pub struct WatchStatus {
     errors: AtomicU64,
     /// Complete lists received; the first one makes the watch synced.
     lists: AtomicU64,
+    unserved: AtomicBool,
     recent: Mutex<Recent>,
 }
 
@@ -45,6 +46,15 @@ impl WatchStatus {
     /// Whether all objects have been seen once. Stays true while the API server is away: what we know is kept.
     pub fn synced(&self) -> bool {
         self.lists.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the API server knows the kind, as far as was seen.
+    pub fn is_served(&self) -> bool {
+        !self.unserved.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_served(&self, served: bool) {
+        self.unserved.store(!served, Ordering::Relaxed);
     }
 
     /// Lists made again after the first one.
@@ -110,6 +120,22 @@ impl Watches {
         let (status, changes) = watch(api, config, name, shutdown);
         self.list().push(status);
         changes.boxed()
+    }
+
+    /// As [`watch`](Self::watch), of a kind that an API server need not serve: it has no objects there, and the status says so.
+    pub fn watch_if_served<K>(
+        &self,
+        api: Api<K>,
+        config: watcher::Config,
+        name: &str,
+        shutdown: &Shutdown,
+    ) -> (Arc<WatchStatus>, BoxStream<'static, Change<K>>)
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let (status, changes) = watch_if_served(api, config, name, shutdown);
+        self.list().push(status.clone());
+        (status, changes.boxed())
     }
 
     /// Whether every watch has seen all its objects; names those that have not.

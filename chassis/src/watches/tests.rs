@@ -43,6 +43,10 @@ fn names(change: Change<ConfigMap>) -> String {
 
 /// Plays the answers, then silence; the changes must be those expected.
 async fn check(config: watcher::Config, answers: &[Answer], expected: &[&str]) -> Arc<WatchStatus> {
+    check_kind(config, false, answers, expected).await
+}
+
+async fn check_kind(config: watcher::Config, optional: bool, answers: &[Answer], expected: &[&str]) -> Arc<WatchStatus> {
     let answers = Arc::new(Mutex::new(VecDeque::from(answers.to_vec())));
     let left = answers.clone();
     let client = mock_api::client(move |request| {
@@ -70,7 +74,7 @@ async fn check(config: watcher::Config, answers: &[Answer], expected: &[&str]) -
         }
     });
     let shutdown = Shutdown::new();
-    let (status, changes) = watch(Api::<ConfigMap>::all(client), config, "configmaps", &shutdown);
+    let (status, changes) = follow(Api::<ConfigMap>::all(client), config, "configmaps", optional, &shutdown);
     let mut changes = std::pin::pin!(changes.map(names));
     for change in expected {
         let got = tokio::time::timeout(Duration::from_secs(100), changes.next()).await.expect("in time");
@@ -151,4 +155,18 @@ async fn readiness_and_metrics_tell_the_state() {
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     assert!(text.contains("watch_synced{watch=\"configmaps\"} 0.0\n"), "{text}");
     assert!(text.contains("watch_errors_total{watch=\"configmaps\"} 2\n"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_not_served_has_no_objects_until_it_is() {
+    use Answer::*;
+    let config = watcher::Config::default();
+    let status = check_kind(config.clone(), true, &[Status(404), Status(404), Status(404)], &["="]).await;
+    assert!(status.synced() && !status.is_served());
+    let later = [Status(404), Dropped, Status(404), List("4", &["a"]), Watch("4", &["+b"])];
+    assert!(check_kind(config.clone(), true, &later, &["=", "=a", "+b"]).await.is_served());
+    // What was served once is only away.
+    let away = [List("4", &["a"]), Watch("4", &["!410"]), Status(404), List("9", &["a"])];
+    assert!(check_kind(config.clone(), true, &away, &["=a", "=a"]).await.is_served());
+    assert!(!check_kind(config, false, &[Status(404)], &[]).await.synced(), "others are waited for");
 }
