@@ -281,6 +281,7 @@ pub static BUILTIN: &[Builtin] = &[
     .cluster()
     .answered(),
     Builtin::new(RESOURCE, "deviceclasses", "DeviceClass", of::<api::resource::v1::DeviceClass>).cluster().generation(),
+    Builtin::new(RESOURCE, "devicetaintrules", "DeviceTaintRule", of::<api::resource::v1::DeviceTaintRule>).cluster().status().generation(),
     Builtin::new(RESOURCE, "resourceclaims", "ResourceClaim", of::<api::resource::v1::ResourceClaim>).status(),
     Builtin::new(RESOURCE, "resourceclaimtemplates", "ResourceClaimTemplate", of::<api::resource::v1::ResourceClaimTemplate>),
     Builtin::new(RESOURCE, "resourceslices", "ResourceSlice", of::<api::resource::v1::ResourceSlice>)
