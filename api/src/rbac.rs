@@ -67,6 +67,11 @@ const PROGRAMS: [Program; 3] = [
             // pod is bound.
             rule(&[""], &["persistentvolumes", "persistentvolumeclaims"], &["get", "list", "watch", "patch"]),
             rule(&["storage.k8s.io"], &["storageclasses", "csinodes", "csidrivers", "csistoragecapacities", "volumeattachments"], READ),
+            // Devices, and claims for them: a pod's claims get their devices, and are reserved for it, before the pod is bound.
+            rule(&["resource.k8s.io"], &["deviceclasses", "devicetaintrules", "resourceslices"], READ),
+            rule(&["resource.k8s.io"], &["resourceclaims"], &["get", "list", "watch", "patch"]),
+            // The status, and the right that the API server asks for besides where devices are given or taken.
+            rule(&["resource.k8s.io"], &["resourceclaims/status", "resourceclaims/binding"], &["patch"]),
             // Affinity between pods may mean namespaces by their labels.
             rule(&[""], &["namespaces"], READ),
             rule(&[GROUP], &["edgeloadbalancers"], READ),

@@ -1,15 +1,16 @@
-//! Before a new leader decides: it sees every pod that its predecessor placed.
+//! Before a new leader decides: it sees every pod that its predecessor placed, and every device that it gave away.
 //!
 //! A replica that waits keeps its caches warm, but a watch may be late, or broken and waiting to be tried again, at the very moment that it comes to
 //! lead; it would then give away room that the last leader gave away a second ago. So it asks the API server once for the pods that are on nodes (their
 //! metadata alone, as of now rather than from a cache that may be old) and waits until its own watch has told it of each.
 
 use crate::intake::POD_FIELDS;
-use crate::state::Shared;
+use crate::state::{Shared, now};
 use chassis::program::chain;
 use chassis::shutdown::Shutdown;
 use k8s_openapi::api::core::v1;
-use kube::api::{Api, ListParams};
+use k8s_openapi::api::resource::v1::ResourceClaim;
+use kube::api::{Api, ListParams, ObjectList};
 use kube::{Client, ResourceExt as _};
 use placement::cluster::PodKey;
 use std::time::Duration;
@@ -52,6 +53,31 @@ pub async fn see_placed_pods(client: &Client, shared: &Shared, shutdown: &Shutdo
     }
 }
 
+/// Takes in the claims as they are now, whatever their watch has told so far. False on shutdown.
+pub async fn see_allocations(client: &Client, shared: &Shared, shutdown: &Shutdown) -> bool {
+    loop {
+        let error = match shutdown.interrupt(claims(client)).await {
+            Some(Ok(claims)) => {
+                shared.change(|state| {
+                    for claim in &claims {
+                        let changes = state.cluster.apply_claim(api::convert::claim(claim));
+                        state.note(&changes, now());
+                    }
+                });
+                return true;
+            }
+            // There are no claims where nobody serves them.
+            Some(Err(kube::Error::Api(status))) if status.code == 404 => return true,
+            Some(Err(error)) => error,
+            None => return false,
+        };
+        tracing::warn!(error = chain(&error), "cannot list the claims that a predecessor gave devices to; nothing is placed before");
+        if !shutdown.sleep(ASK).await {
+            return false;
+        }
+    }
+}
+
 fn drop_seen(unseen: &mut Vec<(PodKey, String)>, shared: &Shared) {
     let cluster = shared.lock().cluster.snapshot();
     unseen.retain(|(key, uid)| !cluster.pod(key).is_some_and(|view| view.pod.uid == *uid && view.node.is_some()));
@@ -60,14 +86,34 @@ fn drop_seen(unseen: &mut Vec<(PodKey, String)>, shared: &Shared) {
 /// Names and UIDs of the pods on nodes, as the API server has them now.
 async fn placed(client: &Client) -> Result<Vec<(PodKey, String)>, kube::Error> {
     let pods: Api<v1::Pod> = Api::all(client.clone());
-    let mut params = ListParams::default().fields(&format!("spec.nodeName!=,{POD_FIELDS}")).limit(PAGE);
+    let params = ListParams::default().fields(&format!("spec.nodeName!=,{POD_FIELDS}"));
+    let page = |params: ListParams| {
+        let pods = pods.clone();
+        async move { pods.list_metadata(&params).await }
+    };
+    let found = pages(params, page).await?;
+    Ok(found.iter().map(|pod| (PodKey::new(pod.namespace().unwrap_or_default(), pod.name_any()), pod.uid().unwrap_or_default())).collect())
+}
+
+/// All claims, likewise.
+async fn claims(client: &Client) -> Result<Vec<ResourceClaim>, kube::Error> {
+    let claims: Api<ResourceClaim> = Api::all(client.clone());
+    let page = |params: ListParams| {
+        let claims = claims.clone();
+        async move { claims.list(&params).await }
+    };
+    pages(ListParams::default(), page).await
+}
+
+async fn pages<K: Clone, F>(params: ListParams, list: impl Fn(ListParams) -> F) -> Result<Vec<K>, kube::Error>
+where
+    F: Future<Output = Result<ObjectList<K>, kube::Error>>,
+{
+    let mut params = params.limit(PAGE);
     let mut found = Vec::new();
     loop {
-        let page = pods.list_metadata(&params).await?;
-        let named = |pod: &kube::core::PartialObjectMeta<v1::Pod>| {
-            (PodKey::new(pod.namespace().unwrap_or_default(), pod.name_any()), pod.uid().unwrap_or_default())
-        };
-        found.extend(page.items.iter().map(named));
+        let page = list(params.clone()).await?;
+        found.extend(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(found),
@@ -81,7 +127,6 @@ mod tests {
 
     use super::*;
     use crate::mock_api::{self, failure, json_response};
-    use crate::state::now;
     use placement::cluster::{Node, Pod};
     use serde_json::{Value, json};
     use std::sync::{Arc, Mutex};

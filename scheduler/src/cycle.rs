@@ -1,7 +1,7 @@
 //! The scheduling cycle: one pod (or a group) at a time, from the queue to a decision on a snapshot; bindings go on in the background.
 
 use crate::bind::Binder;
-use crate::catch_up::see_placed_pods;
+use crate::catch_up::{see_allocations, see_placed_pods};
 use crate::evict::Evictor;
 use crate::explain::event_note;
 use crate::metrics::{Attempt, Metrics};
@@ -48,7 +48,8 @@ impl Cycle {
                 return;
             }
         }
-        if !see_placed_pods(&self.client, &self.shared, &shutdown).await {
+        let (client, shared) = (&self.client, &self.shared);
+        if !(see_placed_pods(client, shared, &shutdown).await && see_allocations(client, shared, &shutdown).await) {
             return;
         }
         tracing::info!(term, "scheduling");
@@ -85,10 +86,15 @@ impl Cycle {
             self.attempt_group(popped, &group, &snapshot, warmth, started);
         } else {
             let eviction = self.preempt(&snapshot, &popped.pod, &mut decision);
+            let unschedulable = decision.outcome == Outcome::Unschedulable;
+            let misplaced = if unschedulable { decision.deallocation(&snapshot, &popped.pod) } else { None };
             // What it shares with the cluster would be copied when the room is taken.
             drop(snapshot);
             let pod = popped.pod.clone();
             self.conclude(popped, decision, started);
+            if let Some(claim) = misplaced {
+                self.binder.deallocate(claim, pod.clone());
+            }
             if let Some(eviction) = eviction {
                 self.evictor.start(pod, eviction);
             }

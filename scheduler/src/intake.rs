@@ -1,7 +1,9 @@
 //! From watches to the state: pods of every scheduler, nodes, and what pods are selected by.
 
+mod devices;
 mod storage;
 
+pub use devices::{DEVICE_CLASSES, DEVICE_TAINT_RULES, RESOURCE_SLICES, device_claims, devices};
 pub use storage::storage;
 
 use crate::state::{Shared, Told, now};

@@ -27,7 +27,7 @@ use chassis::lease::{self, Leadership};
 use chassis::serve::{self, BindError, Limits};
 use chassis::shutdown::Shutdown;
 use chassis::tls::{ServingCertificate, TlsError};
-use chassis::watches::{Change, Watches};
+use chassis::watches::{Change, WatchStatus, Watches};
 use futures::stream::BoxStream;
 use kube::runtime::watcher;
 use kube::{Api, Resource};
@@ -377,6 +377,14 @@ impl WholeCluster<'_> {
         self.selected(resource, self.config.clone())
     }
 
+    /// Of a kind that the API server need not serve.
+    fn if_served<K>(&self, resource: &str) -> (Arc<WatchStatus>, BoxStream<'static, Change<K>>)
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        self.watches.watch_if_served(Api::all(self.client.clone()), self.config.clone(), resource, self.shutdown)
+    }
+
     fn selected<K>(&self, resource: &str, config: watcher::Config) -> BoxStream<'static, Change<K>>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -407,6 +415,14 @@ fn watch(all: &WholeCluster<'_>, shared: &Arc<Shared>, board: &Arc<Board>, deman
     start.spawn(intake::storage(all.of("csidrivers"), convert::csi_driver, shared()));
     start.spawn(intake::storage(all.of("csistoragecapacities"), convert::csi_storage_capacity, shared()));
     start.spawn(intake::storage(all.of("volumeattachments"), convert::volume_attachment, shared()));
+    let (_, slices) = all.if_served("resourceslices");
+    start.spawn(intake::devices(slices, intake::RESOURCE_SLICES, shared()));
+    let (_, classes) = all.if_served("deviceclasses");
+    start.spawn(intake::devices(classes, intake::DEVICE_CLASSES, shared()));
+    let (_, rules) = all.if_served("devicetaintrules");
+    start.spawn(intake::devices(rules, intake::DEVICE_TAINT_RULES, shared()));
+    let (status, claims) = all.if_served("resourceclaims");
+    start.spawn(intake::device_claims(claims, status, shared()));
 }
 
 /// Sends readers what changed, finds sites, and forgets what is too old.

@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_bound_pod_is_counted_whatever_it_uses() {
-        let pod = of(json!({"spec": {"nodeName": "n", "containers": [], "resourceClaims": [{"name": "gpu"}]}}));
+        let pod = of(json!({"spec": {"nodeName": "n", "containers": [], "schedulingGroup": {"podGroupName": "g"}}}));
         assert_eq!((pod.node_name.as_deref(), pod.refusals.len()), (Some("n"), 0));
     }
 }

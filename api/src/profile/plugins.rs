@@ -141,7 +141,9 @@ fn check(fields: &Fields<'_>, plugins: &Plugins) {
         (Point::PreFilter, Plugin::VolumeRestrictions, CLAIMS),
         (Point::PreFilter, Plugin::VolumeBinding, CLAIMS),
         (Point::PreFilter, Plugin::VolumeZone, CLAIMS),
+        (Point::PreFilter, Plugin::DynamicResources, CLAIMS),
         (Point::Filter, Plugin::VolumeBinding, "volumes are bound for the node that it accepts"),
+        (Point::Filter, Plugin::DynamicResources, "devices are given on the node that it accepts"),
     ];
     for (point, plugin, why) in needed {
         if !plugins.has(point, plugin) {
@@ -230,8 +232,11 @@ mod tests {
             json!({"filter": {"enabled": [{"name": "TaintToleration"}], "disabled": [{"name": "NodeName"}]}}),
             &[Plugin::TaintToleration, Plugin::NodeUnschedulable],
         );
-        let all = json!({"disabled": [{"name": "*"}], "enabled": [{"name": "VolumeBinding"}, {"name": "NodeAffinity"}]});
-        check(json!({"filter": all}), &[Plugin::VolumeBinding, Plugin::NodeAffinity, Plugin::DelayBound]);
+        let these = json!([{"name": "VolumeBinding"}, {"name": "NodeAffinity"}, {"name": "DynamicResources"}]);
+        check(
+            json!({"filter": {"disabled": [{"name": "*"}], "enabled": these}}),
+            &[Plugin::VolumeBinding, Plugin::NodeAffinity, Plugin::DynamicResources, Plugin::DelayBound],
+        );
     }
 
     fn check_wrong(value: Value, parts: &[&str]) {
@@ -268,7 +273,9 @@ mod tests {
                 "preFilter: no VolumeRestrictions: VolumeRestrictions: a pod whose claims",
                 "preFilter: no VolumeBinding",
                 "preFilter: no VolumeZone",
+                "preFilter: no DynamicResources",
                 "filter: no VolumeBinding",
+                "filter: no DynamicResources",
             ],
         );
         check_wrong(json!({"preFilter": {"disabled": [{"name": "NodePorts"}]}}), &["preFilter: no NodePorts: NodePorts, which filter has"]);

@@ -42,6 +42,7 @@ pub const HONOURED: &[&str] = &[
     "spec.preemptionPolicy",
     // Orders the queue, and says whom the pod may preempt.
     "spec.priority",
+    "spec.resourceClaims",
     "spec.resources.requests",
     "spec.schedulerName",
     "spec.schedulingGates",
@@ -85,7 +86,7 @@ pub const IRRELEVANT: &[&str] = &[
     "spec.containers[].name",
     "spec.containers[].readinessProbe",
     "spec.containers[].resizePolicy",
-    // Names entries of resourceClaims, which is refused.
+    // Names entries of spec.resourceClaims, which all count.
     "spec.containers[].resources.claims",
     // The API server makes a missing request of it.
     "spec.containers[].resources.limits",
@@ -402,7 +403,6 @@ mod tests {
         check("spec.affinity.podAffinity", json!({}));
         check("spec.affinity.podAntiAffinity", json!({"requiredDuringSchedulingIgnoredDuringExecution": []}));
         check("spec.topologySpreadConstraints", json!([]));
-        check("spec.resourceClaims", json!([]));
         check("spec.os", json!({"name": "linux"}));
     }
 }

@@ -8,7 +8,6 @@ pub use fields::{HONOURED, IRRELEVANT};
 use k8s_openapi::api::core::v1::PodSpec;
 use placement::cluster::Refusal;
 
-const DEVICES: &str = "is not supported yet: the kubelet can't start the pod on a node without the claimed devices";
 const POD_GROUP: &str = "is not supported: pods of a group would be placed one by one; leave the field out, or let a scheduler with gang scheduling place the group";
 const OTHER_SYSTEM: &str = "is not supported yet other than \"linux\": the kubelet of another system would reject the pod";
 
@@ -16,18 +15,12 @@ const OTHER_SYSTEM: &str = "is not supported yet other than \"linux\": the kubel
 type PodRule = (&'static str, fn(&PodSpec) -> bool, &'static str);
 
 const POD_RULES: &[PodRule] = &[
-    ("resourceClaims", |spec| some(&spec.resource_claims), DEVICES),
     ("schedulingGroup", |spec| spec.scheduling_group.is_some(), POD_GROUP),
     ("os", |spec| spec.os.as_ref().is_some_and(|os| os.name != "linux"), OTHER_SYSTEM),
 ];
 
-/// What the spec asks for that the scheduler does not implement, by path: `spec.resourceClaims`. What admission sets by default is not among it.
+/// What the spec asks for that the scheduler does not implement, by path: `spec.schedulingGroup`. What admission sets by default is not among it.
 pub fn refusals(spec: &PodSpec) -> Vec<Refusal> {
     let refused = |(field, _, why): &PodRule| Refusal { field: format!("spec.{field}"), why: (*why).to_owned() };
     POD_RULES.iter().filter(|(_, uses, _)| uses(spec)).map(refused).collect()
-}
-
-/// Set and not empty.
-fn some<T>(list: &Option<Vec<T>>) -> bool {
-    list.as_ref().is_some_and(|list| !list.is_empty())
 }

@@ -1,7 +1,8 @@
 //! Carries out decisions: each binding is a task of its own, a bounded number at once, checked against the lease right before it is sent.
 
-use super::claims::{Claimed, bind_claims};
-use super::{BindError, Bound, Clients, Patience, bind};
+use super::devices::ClaimWriter;
+use super::volumes::bind_volumes;
+use super::{BindError, Bound, Clients, Patience, bind, devices::DeviceError};
 use crate::metrics::{Attempt, Metrics};
 use crate::queue::Popped;
 use crate::state::{Shared, now};
@@ -10,6 +11,7 @@ use chassis::client::Departure;
 use chassis::lease::Leadership;
 use chassis::shutdown::Shutdown;
 use placement::cluster::Pod;
+use placement::devices::Claim;
 use placement::plan::Decision;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -35,10 +37,15 @@ impl Binder {
 
     async fn carry_out(&self, popped: Popped, node: &str, decision: &Decision) {
         let pod = &popped.pod;
-        let outcome = match self.bind_claims(pod, node).await {
+        let outcome = match self.bind_volumes(pod, node).await {
             Ok(()) => self.bind_pod(pod, node).await,
             Err(outcome) => outcome,
         };
+        self.shared.change(|state| {
+            // What was written of its claims is known by now.
+            let changes = state.cluster.release_devices(&pod.uid);
+            state.note(&changes, now());
+        });
         if !matches!(outcome, Bound::CalledOff) {
             return self.conclude(&popped, node, decision, outcome);
         }
@@ -49,23 +56,50 @@ impl Binder {
         });
     }
 
-    /// Gets the pod's claims their volumes, where some have none. May take minutes, in which no slot is held.
-    async fn bind_claims(&self, pod: &Pod, node: &str) -> Result<(), Bound> {
-        let Some(plan) = self.shared.lock().cluster.view().volume_plan(&pod.key).cloned() else { return Ok(()) };
-        let claims = bind_claims(&self.clients, &self.shared, pod, node, &plan, || self.departure());
-        match self.shutdown.interrupt(claims).await {
-            Some(Claimed::Bound) => Ok(()),
-            Some(Claimed::Gone) => Err(Bound::Gone),
-            Some(Claimed::Failed(error)) => Err(Bound::Failed(BindError::Claims(error))),
-            Some(Claimed::CalledOff) | None => Err(Bound::CalledOff),
-        }
+    /// Takes the devices from a claim that is of no use to a pod where they are, in a task. The pod is tried again when the claim has changed.
+    pub fn deallocate(self: &Arc<Self>, claim: Arc<Claim>, pod: Arc<Pod>) {
+        let binder = self.clone();
+        self.shutdown.spawn(async move {
+            match binder.claims(|| binder.shutdown.signalled()).deallocate(&claim, &pod).await {
+                Ok(()) => tracing::info!(claim = %claim.key, pod = %pod.key, "its devices are given back"),
+                Err(why) => tracing::warn!(claim = %claim.key, pod = %pod.key, ?why, "its devices are not given back"),
+            }
+        });
     }
 
+    /// Gets the pod's claims their volumes, where some have none. May take minutes, in which no slot is held.
+    async fn bind_volumes(&self, pod: &Pod, node: &str) -> Result<(), Bound> {
+        let Some(plan) = self.shared.lock().cluster.view().volume_plan(&pod.key).cloned() else { return Ok(()) };
+        let volumes = bind_volumes(&self.clients, &self.shared, pod, node, &plan, self.patience, || self.departure());
+        self.shutdown.interrupt(volumes).await.unwrap_or(Err(Bound::CalledOff))
+    }
+
+    /// Writes the pod's device claims and binds it.
     async fn bind_pod(&self, pod: &Pod, node: &str) -> Bound {
         let slot = self.shutdown.interrupt(self.slots.acquire()).await;
         let (Some(Ok(_slot)), Ok(_deadline)) = (&slot, self.leadership.check()) else { return Bound::CalledOff };
-        // Shutdown calls off only what has not left: a binding that was sent is seen to its end.
-        bind(&self.clients, pod, node, self.patience, || self.departure(), || self.shutdown.signalled()).await
+        // Shutdown calls off only what has not left: what was sent is seen to its end.
+        let bind = || bind(&self.clients, pod, node, self.patience, || self.departure(), || self.shutdown.signalled());
+        if pod.claims.is_empty() {
+            return bind().await;
+        }
+        let reservations = match self.shared.lock().cluster.view().claim_reservations(pod) {
+            Ok(reservations) => reservations,
+            Err(why) => return Bound::Failed(BindError::Devices(DeviceError::Changed(why))),
+        };
+        let claims = self.claims(|| self.shutdown.signalled());
+        let outcome = match claims.reserve(pod, &reservations).await {
+            Ok(()) => bind().await,
+            Err(outcome) => outcome,
+        };
+        if matches!(outcome, Bound::Failed(_) | Bound::Gone) {
+            claims.withdraw(pod, &reservations).await;
+        }
+        outcome
+    }
+
+    fn claims<E>(&self, end: E) -> ClaimWriter<'_, impl Fn() -> Departure, E> {
+        ClaimWriter { clients: &self.clients, shared: &self.shared, patience: self.patience, departure: || self.departure(), end }
     }
 
     /// Of a write that leaves only while the lease is held.

@@ -16,16 +16,18 @@
 //! The client's own retries are off here: after a 504 that was done all the same, the second answer would be a 409 about our own binding.
 
 mod binder;
-mod claims;
+mod devices;
+mod send;
+mod volumes;
 
 pub use binder::Binder;
 
 use chassis::client::{Departure, protobuf};
 use k8s_openapi::api::core::v1::{self, Binding, ObjectReference};
+use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
-use kube::{Client, Error};
 use placement::cluster::Pod;
-use std::pin::pin;
+use send::{Sent, send, words};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -52,15 +54,9 @@ pub enum BindError {
     #[error("binding failed: {0}")]
     Failed(String),
     #[error("running PreBind plugin \"VolumeBinding\": {0}")]
-    Claims(claims::ClaimError),
-}
-
-/// In the API server's words, where it had any.
-fn words(error: &Error) -> String {
-    match error {
-        Error::Api(status) => status.message.clone(),
-        other => chassis::program::chain(other),
-    }
+    Volumes(volumes::VolumeError),
+    #[error("running PreBind plugin \"DynamicResources\": {0}")]
+    Devices(devices::DeviceError),
 }
 
 /// How long a binding and the look after it may take.
@@ -99,10 +95,10 @@ pub async fn bind<F: Future<Output = ()>>(
     // Since when a binding may be under way of which nothing is known.
     let mut unanswered: Option<Instant> = None;
     loop {
-        let outcome = match send(clients, pod, node, patience, &departure(), end()).await {
-            Sent::Ended(bound) => bound,
-            Sent::Answered(error) => look(&api, pod, node, error, patience.look).await,
-            Sent::Unanswered(error) => {
+        let outcome = match ask(clients, pod, node, patience, &departure(), end()).await {
+            Meaning::Ended(bound) => bound,
+            Meaning::Open(error) => look(&api, pod, node, error, patience.look).await,
+            Meaning::Missing(error) => {
                 unanswered.get_or_insert_with(Instant::now);
                 look(&api, pod, node, error, patience.look).await
             }
@@ -115,54 +111,37 @@ pub async fn bind<F: Future<Output = ()>>(
     }
 }
 
-/// How one request ended.
-enum Sent {
+/// What the answer to one binding means.
+enum Meaning {
     Ended(Bound),
-    /// An answer that leaves open whether it was done.
-    Answered(BindError),
-    Unanswered(BindError),
+    /// It leaves open whether it was done.
+    Open(BindError),
+    /// There was none.
+    Missing(BindError),
 }
 
-async fn send(clients: &Clients, pod: &Pod, node: &str, patience: Patience, departure: &Departure, end: impl Future<Output = ()>) -> Sent {
-    let failed = |error: BindError| Sent::Ended(Bound::Failed(error));
-    let request = match request(pod, node, departure) {
-        Ok(request) => request,
-        Err(error) => return failed(BindError::Failed(chassis::program::chain(&error))),
-    };
-    let mut sent = pin!(clients.binding.request::<serde_json::Value>(request));
-    let called_off = async {
-        end.await;
-        if !departure.call_off() {
-            std::future::pending::<()>().await;
-        }
-    };
-    // However long the rate limit holds it back: nothing is under way before it leaves.
-    let early = tokio::select! {
-        answer = &mut sent => Some(answer),
-        () = departure.left() => None,
-        () = called_off => return Sent::Ended(Bound::CalledOff),
-    };
-    let answer = match early {
-        Some(answer) => Ok(answer),
-        None => tokio::time::timeout(patience.call, sent).await,
-    };
-    match answer {
-        Ok(Ok(_status)) => Sent::Ended(Bound::Here),
-        Ok(Err(_)) if departure.is_called_off() => Sent::Ended(Bound::CalledOff),
-        // There was nobody to send it to.
-        Ok(Err(error)) if departure.call_off() => failed(BindError::Failed(words(&error))),
-        Ok(Err(Error::Api(status))) => match status.code {
-            404 => Sent::Ended(Bound::Gone),
-            409 => Sent::Answered(BindError::Refused(status.message.clone())),
-            429 | 500.. => Sent::Answered(BindError::Failed(status.message.clone())),
-            _ => failed(BindError::Refused(status.message.clone())),
-        },
-        Ok(Err(error)) => Sent::Unanswered(BindError::Failed(words(&error))),
-        Err(_elapsed) => Sent::Unanswered(BindError::Failed(format!("no answer within {:?}", patience.call))),
+async fn ask(
+    clients: &Clients,
+    pod: &Pod,
+    node: &str,
+    patience: Patience,
+    departure: &Departure,
+    end: impl Future<Output = ()>,
+) -> Meaning {
+    let failed = |error: BindError| Meaning::Ended(Bound::Failed(error));
+    match send(&clients.binding, request(pod, node), patience.call, departure, end).await {
+        Sent::Done(_status) => Meaning::Ended(Bound::Here),
+        Sent::CalledOff => Meaning::Ended(Bound::CalledOff),
+        Sent::Nowhere(why) => failed(BindError::Failed(why)),
+        Sent::Answered { code: 404, .. } => Meaning::Ended(Bound::Gone),
+        Sent::Answered { code: 409, message } => Meaning::Open(BindError::Refused(message)),
+        Sent::Answered { code: 429 | 500.., message } => Meaning::Open(BindError::Failed(message)),
+        Sent::Answered { message, .. } => failed(BindError::Refused(message)),
+        Sent::Unanswered(why) => Meaning::Missing(BindError::Failed(why)),
     }
 }
 
-fn request(pod: &Pod, node: &str, departure: &Departure) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
+fn request(pod: &Pod, node: &str) -> send::Built {
     let binding = Binding {
         metadata: ObjectMeta {
             name: Some(pod.key.name.clone()),
@@ -180,7 +159,6 @@ fn request(pod: &Pod, node: &str, departure: &Departure) -> Result<http::Request
     let pods = kube::core::Request::new(<v1::Pod as kube::Resource>::url_path(&(), Some(&pod.key.namespace)));
     let mut request = pods.create_subresource("binding", &pod.key.name, &PostParams::default(), protobuf::body(&binding))?;
     protobuf::declare(&mut request);
-    departure.attach(&mut request);
     Ok(request)
 }
 

@@ -4,13 +4,12 @@
 //! Nothing that was written is taken back where that fails: a volume that is promised to the claim, or a node that is chosen for it, is where the next
 //! attempt begins.
 
-use super::{Clients, words};
+use super::send::{Sent, merge, send};
+use super::{BindError, Bound, Clients, Patience};
 use crate::state::Shared;
 use api::labels::{BOUND_BY_CONTROLLER_ANNOTATION, SELECTED_NODE_ANNOTATION};
 use chassis::client::Departure;
 use k8s_openapi::api::core::v1;
-use kube::Error;
-use kube::api::{Patch, PatchParams};
 use placement::cluster::{ClaimRef, PersistentVolume, PersistentVolumeClaim, Pod, Snapshot, VolumePlan};
 use placement::filter::volume_binding::is_reached;
 use serde_json::{Value, json};
@@ -20,7 +19,7 @@ use tokio::time::Instant;
 
 /// Why the pod's claims did not get their volumes. Texts are kube-scheduler's, and the API server's where it refused.
 #[derive(Debug, thiserror::Error)]
-pub enum ClaimError {
+pub enum VolumeError {
     #[error("{0}")]
     Refused(String),
     #[error("binding volumes: failed to get node {0:?}: node {0:?} not found")]
@@ -37,29 +36,20 @@ pub enum ClaimError {
     TimedOut,
 }
 
-/// How it ended.
-#[derive(Debug)]
-pub enum Claimed {
-    /// Every claim is bound to a volume that the node reaches.
-    Bound,
-    Gone,
-    Failed(ClaimError),
-    /// A write never left: the lease ran out or the program ends.
-    CalledOff,
-}
-
 /// The state is looked at as often as this if nothing changes: nodes and pods go, too.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Carries out what the assumed pod has taken. `departure` gives each write its own.
-pub async fn bind_claims(
+/// Carries out what the assumed pod has taken: then every claim is bound to a volume that the node reaches. `departure` gives each write its own.
+pub async fn bind_volumes(
     clients: &Clients,
     shared: &Shared,
     pod: &Pod,
     node: &str,
     plan: &VolumePlan,
+    patience: Patience,
     departure: impl Fn() -> Departure,
-) -> Claimed {
+) -> Result<(), Bound> {
+    let failed = |error| Err(Bound::Failed(BindError::Volumes(error)));
     let mut changed = shared.storage.subscribe();
     let snapshot = shared.lock().cluster.snapshot();
     let deadline = Instant::now() + Duration::from_millis(snapshot.profile(pod).volume_binding.timeout.0);
@@ -67,20 +57,22 @@ pub async fn bind_claims(
     drop(snapshot);
     let mut written = Written::new();
     for Write { path, name, body, key } in writes {
-        let departure = departure();
-        match write(clients, path, &name, &body, &departure).await {
-            Ok(version) => drop(written.insert(key, version)),
-            Err(_) if departure.is_called_off() => return Claimed::CalledOff,
-            Err(error) => return Claimed::Failed(ClaimError::Refused(words(&error))),
+        // Refused where the object has changed meanwhile.
+        match send(&clients.binding, merge(path, &name, None, &body), patience.call, &departure(), std::future::pending()).await {
+            Sent::Done(object) => drop(written.insert(key, object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned())),
+            Sent::CalledOff => return Err(Bound::CalledOff),
+            Sent::Answered { message, .. } | Sent::Nowhere(message) | Sent::Unanswered(message) => {
+                return failed(VolumeError::Refused(message));
+            }
         }
     }
     loop {
         let stage = progress(&shared.lock().cluster.snapshot(), pod, node, plan, &written);
         match stage {
-            Ok(Stage::Done) => return Claimed::Bound,
-            Ok(Stage::Gone) => return Claimed::Gone,
-            Err(error) => return Claimed::Failed(error),
-            Ok(Stage::Waiting) if Instant::now() >= deadline => return Claimed::Failed(ClaimError::TimedOut),
+            Ok(Stage::Done) => return Ok(()),
+            Ok(Stage::Gone) => return Err(Bound::Gone),
+            Err(error) => return failed(error),
+            Ok(Stage::Waiting) if Instant::now() >= deadline => return failed(VolumeError::TimedOut),
             // Also when nothing changed; and the sender lives as long as the state.
             Ok(Stage::Waiting) => drop(tokio::time::timeout(LOOK, changed.changed()).await),
         }
@@ -134,43 +126,34 @@ fn claimed(snapshot: &Snapshot, volume: &PersistentVolume, claim: &ClaimRef) -> 
     Some(body)
 }
 
-/// Refused where the object has changed meanwhile. Gives the version that it has now.
-async fn write(clients: &Clients, path: String, name: &str, body: &Value, departure: &Departure) -> Result<String, Error> {
-    let built = kube::core::Request::new(path).patch(name, &PatchParams::default(), &Patch::Merge(body));
-    let mut request = built.map_err(Error::BuildRequest)?;
-    departure.attach(&mut request);
-    let object: Value = clients.binding.request(request).await?;
-    Ok(object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned())
-}
-
 enum Stage {
     Waiting,
     Done,
     Gone,
 }
 
-fn progress(snapshot: &Snapshot, pod: &Pod, node: &str, plan: &VolumePlan, written: &Written) -> Result<Stage, ClaimError> {
+fn progress(snapshot: &Snapshot, pod: &Pod, node: &str, plan: &VolumePlan, written: &Written) -> Result<Stage, VolumeError> {
     let seen = |namespace: &str, name: &str, version: &str| {
         let written = written.get(&(namespace.to_owned(), name.to_owned()));
         written.is_none_or(|written| number(version) >= number(written))
     };
     let reached = |volume: &PersistentVolume| {
-        let on = snapshot.node_index(node).and_then(|ix| snapshot.node(ix)).ok_or_else(|| ClaimError::NoNode(node.to_owned()))?;
-        let elsewhere = || ClaimError::Elsewhere { volume: volume.name.clone(), node: node.to_owned() };
+        let on = snapshot.node_index(node).and_then(|ix| snapshot.node(ix)).ok_or_else(|| VolumeError::NoNode(node.to_owned()))?;
+        let elsewhere = || VolumeError::Elsewhere { volume: volume.name.clone(), node: node.to_owned() };
         if is_reached(snapshot, volume, on) { Ok(()) } else { Err(elsewhere()) }
     };
     if snapshot.node_index(node).is_none() {
-        return Err(ClaimError::NoNode(node.to_owned()));
+        return Err(VolumeError::NoNode(node.to_owned()));
     }
     if snapshot.pod(&pod.key).is_none_or(|view| view.pod.uid != pod.uid) {
         return Ok(Stage::Gone);
     }
     let claim_of = |reference: &ClaimRef| {
-        let gone = || ClaimError::NotFound { kind: "persistentvolumeclaim", name: reference.name.clone() };
+        let gone = || VolumeError::NotFound { kind: "persistentvolumeclaim", name: reference.name.clone() };
         stored(snapshot, reference).ok_or_else(gone)
     };
     for (name, reference) in &plan.bindings {
-        let gone = || ClaimError::NotFound { kind: "persistentvolume", name: name.clone() };
+        let gone = || VolumeError::NotFound { kind: "persistentvolume", name: name.clone() };
         let volume = snapshot.stored::<PersistentVolume>("", name).ok_or_else(gone)?;
         let claim = claim_of(reference)?;
         if !seen("", name, &volume.version) {
@@ -178,7 +161,7 @@ fn progress(snapshot: &Snapshot, pod: &Pod, node: &str, plan: &VolumePlan, writt
         }
         reached(volume)?;
         if volume.claim.as_ref().is_none_or(|claim| claim.uid.is_empty()) {
-            return Err(ClaimError::Reset(name.clone()));
+            return Err(VolumeError::Reset(name.clone()));
         }
         if !claim.is_bound() {
             return Ok(Stage::Waiting);
@@ -191,7 +174,7 @@ fn progress(snapshot: &Snapshot, pod: &Pod, node: &str, plan: &VolumePlan, writt
         }
         // A provisioner that can't make the volume there takes the node back.
         if claim.selected_node.as_deref() != Some(node) {
-            return Err(ClaimError::Provisioning(claim.name.clone()));
+            return Err(VolumeError::Provisioning(claim.name.clone()));
         }
         if let Some(name) = &claim.volume {
             match snapshot.stored::<PersistentVolume>("", name) {

@@ -69,9 +69,7 @@ fn judge(case: &Case, world: World) -> Result<Answer> {
     if world == World::Measured {
         measure(&mut cluster, Timestamp::default());
     }
-    let mut pod = api::convert::pod(&parse(&case.pod)?);
-    // The planner knows claims, and is held to them; the scheduler refuses them until it writes allocations.
-    pod.refusals.retain(|refusal| refusal.field != "spec.resourceClaims");
+    let pod = api::convert::pod(&parse(&case.pod)?);
     let decision = Planner::new().place(cluster.view(), &pod, Timestamp::default(), Warmth::Warm);
     choice_agrees(&cluster, &pod, &decision)?;
     let mut answer = answer_of(&decision)?;

@@ -63,8 +63,9 @@ async fn play(
         async move { Ok(answer) }
     });
     let clients = Clients { binding: client.clone(), reading: client };
-    let outcome = match bind_claims(&clients, &shared, &pod, "n", &plan, || Departure::new(move || held)).await {
-        Claimed::Failed(error) => error.to_string(),
+    let patience = Patience { call: Duration::from_secs(4), look: Duration::from_secs(20) };
+    let outcome = match bind_volumes(&clients, &shared, &pod, "n", &plan, patience, || Departure::new(move || held)).await {
+        Err(Bound::Failed(BindError::Volumes(error))) => error.to_string(),
         other => format!("{other:?}"),
     };
     let requests = requests.lock().unwrap().clone();
@@ -86,7 +87,7 @@ async fn a_volume_is_written_as_the_claims_and_the_controller_binds_them() {
         written("7")
     })
     .await;
-    assert_eq!(outcome, "Bound");
+    assert_eq!(outcome, "Ok(())");
     let [request] = &requests[..] else { panic!("{requests:?}") };
     let (line, body) = request.split_at(request.find('{').unwrap());
     assert_eq!(line, "PATCH /api/v1/persistentvolumes/v ");
@@ -105,7 +106,7 @@ async fn a_node_is_written_for_a_volume_to_be_made() {
         written("6")
     })
     .await;
-    assert_eq!(outcome, "Bound");
+    assert_eq!(outcome, "Ok(())");
     let body = r#"{"metadata":{"resourceVersion":"5","annotations":{"volume.kubernetes.io/selected-node":"n"}}}"#;
     assert_eq!(requests, [format!("PATCH /api/v1/namespaces/shop/persistentvolumeclaims/data {body}")]);
 }
@@ -132,7 +133,7 @@ async fn what_goes_wrong_is_told_in_kube_schedulers_words() {
         shared.lock().cluster.delete_node("n");
     })
     .await;
-    check(true, "Gone", |shared| {
+    check(true, "Err(Gone)", |shared| {
         shared.lock().cluster.delete_pod(&key());
     })
     .await;
@@ -145,7 +146,7 @@ async fn what_goes_wrong_is_told_in_kube_schedulers_words() {
 #[tokio::test(start_paused = true)]
 async fn without_the_lease_nothing_is_written() {
     let (outcome, requests) = play(assumed(LONG, false), false, |_| written("7")).await;
-    assert_eq!((outcome.as_str(), requests.len()), ("CalledOff", 0));
+    assert_eq!((outcome.as_str(), requests.len()), ("Err(CalledOff)", 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,5 +155,5 @@ async fn what_is_written_already_is_not_written_again() {
     shared.lock().cluster.apply_stored(volume("4", Some(claim().reference())));
     shared.lock().cluster.apply_stored(bound_claim());
     let (outcome, requests) = play(shared, true, |_| written("7")).await;
-    assert_eq!((outcome.as_str(), requests.len()), ("Bound", 0));
+    assert_eq!((outcome.as_str(), requests.len()), ("Ok(())", 0));
 }

@@ -3,6 +3,7 @@
 mod agents;
 mod among_pods;
 mod bad_input;
+mod devices;
 mod leadership;
 mod people;
 mod placing;
