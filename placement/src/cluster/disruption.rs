@@ -31,8 +31,8 @@ impl DisruptionBudget {
     }
 }
 
-/// Pods without a node that are nominated to one, by the node's name.
-pub(super) type Nominations = Arc<BTreeMap<String, BTreeSet<PodKey>>>;
+/// Pods without a node that are nominated to one, by the node's name. Changed in many a what-if: a copy shares names and pods.
+pub(super) type Nominations = Arc<BTreeMap<Arc<str>, Arc<BTreeSet<PodKey>>>>;
 
 impl Cluster {
     /// A budget appeared or changed.
@@ -68,8 +68,16 @@ impl Snapshot {
 
     /// Nodes that pods are nominated to, with those pods.
     pub fn nominations(&self) -> impl Iterator<Item = (NodeIx, impl Iterator<Item = &Arc<Pod>>)> {
-        let pods = |keys: &'_ BTreeSet<PodKey>| keys.iter().filter_map(|key| self.pod(key).map(|view| view.pod)).collect::<Vec<_>>();
-        self.nominations.iter().filter_map(move |(node, keys)| Some((self.node_index(node)?, pods(keys).into_iter())))
+        self.nominations.iter().filter_map(|(node, keys)| Some((self.node_index(node)?, self.nominated(keys))))
+    }
+
+    /// Pods that are nominated to the node.
+    pub fn nominated_to(&self, ix: NodeIx) -> impl Iterator<Item = &Arc<Pod>> {
+        self.nominations.get(self.name(ix)).into_iter().flat_map(|keys| self.nominated(keys))
+    }
+
+    fn nominated<'a>(&'a self, keys: &'a BTreeSet<PodKey>) -> impl Iterator<Item = &'a Arc<Pod>> {
+        keys.iter().filter_map(|key| self.pod(key).map(|view| view.pod))
     }
 
     pub fn what_if(&self) -> WhatIf {
@@ -82,11 +90,11 @@ pub(super) fn nominate(nominations: &mut Nominations, pod: &Pod, sign: i64) {
     let Some(node) = pod.nominated_node.as_ref() else { return };
     let nominations = Arc::make_mut(nominations);
     if sign > 0 {
-        nominations.entry(node.clone()).or_default().insert(pod.key.clone());
-    } else if let Some(pods) = nominations.get_mut(node) {
-        pods.remove(&pod.key);
+        Arc::make_mut(nominations.entry(node.as_str().into()).or_default()).insert(pod.key.clone());
+    } else if let Some(pods) = nominations.get_mut(node.as_str()) {
+        Arc::make_mut(pods).remove(&pod.key);
         if pods.is_empty() {
-            nominations.remove(node);
+            nominations.remove(node.as_str());
         }
     }
 }

@@ -144,8 +144,7 @@ impl Planner {
     fn reasons_in(&mut self, what_if: &WhatIf, claim: &Claim<'_>, ix: NodeIx) -> Vec<Reason> {
         let Claim { pod, bounds, now, .. } = *claim;
         let view = what_if.view();
-        let beside = view.nominations().find(|(node, _)| *node == ix).map(|(_, there)| self.beside(view, pod, bounds, ix, there, now));
-        match beside.unwrap_or_default() {
+        match self.beside(view, pod, bounds, ix, view.nominated_to(ix), now) {
             reasons if reasons.is_empty() => self.reasons(view, pod, bounds, ix, now),
             reasons => reasons,
         }
@@ -188,8 +187,7 @@ fn lesser_pods(snapshot: &Snapshot, pod: &Pod, nodes: &[NodeIx]) -> BTreeMap<Nod
 
 /// Pods of lower priority that are nominated to the node.
 fn outranked(snapshot: &Snapshot, pod: &Pod, ix: NodeIx) -> Vec<Arc<Pod>> {
-    let there = snapshot.nominations().filter(|(node, _)| *node == ix).flat_map(|(_, pods)| pods);
-    there.filter(|other| other.priority < pod.priority && other.key != pod.key).cloned().collect()
+    snapshot.nominated_to(ix).filter(|other| other.priority < pod.priority && other.key != pod.key).cloned().collect()
 }
 
 /// Sorts the more important first: higher priority, then longer running. Of equals, the lower name.
