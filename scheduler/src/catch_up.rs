@@ -91,8 +91,7 @@ async fn placed(client: &Client) -> Result<Vec<(PodKey, String)>, kube::Error> {
         let pods = pods.clone();
         async move { pods.list_metadata(&params).await }
     };
-    let found = pages(params, page).await?;
-    Ok(found.iter().map(|pod| (PodKey::new(pod.namespace().unwrap_or_default(), pod.name_any()), pod.uid().unwrap_or_default())).collect())
+    pages(params, page, |pod| (PodKey::new(pod.namespace().unwrap_or_default(), pod.name_any()), pod.uid().unwrap_or_default())).await
 }
 
 /// All claims, likewise.
@@ -102,10 +101,11 @@ async fn claims(client: &Client) -> Result<Vec<ResourceClaim>, kube::Error> {
         let claims = claims.clone();
         async move { claims.list(&params).await }
     };
-    pages(ListParams::default(), page).await
+    pages(ListParams::default(), page, std::convert::identity).await
 }
 
-async fn pages<K: Clone, F>(params: ListParams, list: impl Fn(ListParams) -> F) -> Result<Vec<K>, kube::Error>
+/// What `convert` makes of all objects.
+async fn pages<K: Clone, T, F>(params: ListParams, list: impl Fn(ListParams) -> F, convert: impl Fn(K) -> T) -> Result<Vec<T>, kube::Error>
 where
     F: Future<Output = Result<ObjectList<K>, kube::Error>>,
 {
@@ -113,7 +113,7 @@ where
     let mut found = Vec::new();
     loop {
         let page = list(params.clone()).await?;
-        found.extend(page.items);
+        found.extend(page.items.into_iter().map(&convert));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(found),

@@ -15,71 +15,80 @@ use k8s_openapi::api::core::v1;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Resource;
 use kube::api::ObjectMeta;
-use placement::cluster::{Controller, ControllerKind, LabelSelector, Labels, PodKey};
+use placement::cluster::{Controller, ControllerKind, LabelSelector, Labels, Node, Pod, PodKey};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Terminated pods hold nothing and are nobody's reference; their end comes as a deletion from the watch.
 pub const POD_FIELDS: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
+/// What is kept of a pod that was seen.
+pub struct SeenPod {
+    model: Arc<Pod>,
+    told: Option<Told>,
+}
+
+impl SeenPod {
+    pub fn of(pod: v1::Pod) -> Self {
+        let model = Arc::new(api::convert::pod(&pod));
+        let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let told = conditions.into_iter().find(|condition| condition.type_ == "PodScheduled").map(|found| Told::of(&model, found));
+        Self { model, told }
+    }
+}
+
 /// Feeds pods until the watch ends.
-pub async fn pods(mut changes: impl Stream<Item = Change<v1::Pod>> + Unpin, shared: Arc<Shared>) {
+pub async fn pods(mut changes: impl Stream<Item = Change<SeenPod>> + Unpin, shared: Arc<Shared>) {
+    let apply = |SeenPod { model, told }: SeenPod| shared.change(|state| state.apply_pod(model, told, now()));
+    let delete = |key: &PodKey| shared.change(|state| state.delete_pod(key, now()));
     while let Some(change) = changes.next().await {
         match change {
-            Change::Apply(pod) => apply_pod(&shared, &pod),
-            Change::Delete(pod) => {
-                let key = key(&pod);
-                shared.change(|state| state.delete_pod(&key, now()));
-            }
+            Change::Apply(pod) => apply(pod),
+            Change::Delete(pod) => delete(&pod.model.key),
             Change::Reset(pods) => {
-                let listed: HashSet<PodKey> = pods.iter().map(key).collect();
+                let listed: HashSet<&PodKey> = pods.iter().map(|pod| &pod.model.key).collect();
                 let known = shared.lock().cluster.snapshot();
                 let gone: BTreeSet<PodKey> = known.pods().map(|view| view.pod.key.clone()).filter(|key| !listed.contains(key)).collect();
-                for key in gone {
-                    shared.change(|state| state.delete_pod(&key, now()));
-                }
-                for pod in &pods {
-                    apply_pod(&shared, pod);
-                }
+                gone.iter().for_each(delete);
+                pods.into_iter().for_each(apply);
             }
         }
     }
 }
 
-fn apply_pod(shared: &Shared, pod: &v1::Pod) {
-    let model = Arc::new(api::convert::pod(pod));
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let told = conditions.into_iter().find(|condition| condition.type_ == "PodScheduled").map(|found| Told::of(&model, found));
-    shared.change(|state| state.apply_pod(model, told, now()));
+/// What is kept of a node that was seen, or why it can't be read.
+pub struct SeenNode {
+    name: String,
+    model: Result<Node, api::convert::ConvertError>,
 }
 
-fn key(pod: &v1::Pod) -> PodKey {
-    PodKey::new(namespace(&pod.metadata), name(&pod.metadata))
+impl SeenNode {
+    pub fn of(node: v1::Node) -> Self {
+        Self { name: name(&node.metadata).to_owned(), model: api::convert::node(&node) }
+    }
 }
 
 /// Feeds nodes until the watch ends.
-pub async fn nodes(mut changes: impl Stream<Item = Change<v1::Node>> + Unpin, shared: Arc<Shared>, board: Arc<Board>) {
+pub async fn nodes(mut changes: impl Stream<Item = Change<SeenNode>> + Unpin, shared: Arc<Shared>, board: Arc<Board>) {
     while let Some(change) = changes.next().await {
         match change {
-            Change::Apply(node) => apply_node(&shared, &board, &node),
-            Change::Delete(node) => delete_node(&shared, &board, name(&node.metadata)),
+            Change::Apply(node) => apply_node(&shared, &board, node),
+            Change::Delete(node) => delete_node(&shared, &board, &node.name),
             Change::Reset(nodes) => {
-                let listed: HashSet<&str> = nodes.iter().map(|node| name(&node.metadata)).collect();
+                let listed: HashSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
                 let known = shared.lock().cluster.snapshot();
                 for (_, node) in known.nodes().filter(|(_, node)| !listed.contains(node.name.as_str())) {
                     delete_node(&shared, &board, &node.name);
                 }
-                for node in &nodes {
-                    apply_node(&shared, &board, node);
-                }
+                nodes.into_iter().for_each(|node| apply_node(&shared, &board, node));
             }
         }
         board.refresh_warm(now());
     }
 }
 
-fn apply_node(shared: &Shared, board: &Board, node: &v1::Node) {
-    match api::convert::node(node) {
+fn apply_node(shared: &Shared, board: &Board, node: SeenNode) {
+    match node.model {
         Ok(model) => {
             board.apply_node(&model);
             shared.change(|state| {

@@ -374,7 +374,7 @@ impl WholeCluster<'_> {
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        self.selected(resource, self.config.clone())
+        self.converted(resource, self.config.clone(), std::convert::identity)
     }
 
     /// Of a kind that the API server need not serve.
@@ -385,20 +385,23 @@ impl WholeCluster<'_> {
         self.watches.watch_if_served(Api::all(self.client.clone()), self.config.clone(), resource, self.shutdown)
     }
 
-    fn selected<K>(&self, resource: &str, config: watcher::Config) -> BoxStream<'static, Change<K>>
+    /// Objects as `convert` makes them: of those there are many of, more than that is never held.
+    fn converted<K, T>(&self, resource: &str, config: watcher::Config, convert: fn(K) -> T) -> BoxStream<'static, Change<T>>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+        T: Send + 'static,
     {
-        self.watches.watch(Api::all(self.client.clone()), config, resource, self.shutdown)
+        self.watches.watch_as(Api::all(self.client.clone()), config, resource, convert, self.shutdown)
     }
 }
 
 fn watch(all: &WholeCluster<'_>, shared: &Arc<Shared>, board: &Arc<Board>, demand: &Arc<DemandBoard>) {
     let shared = || shared.clone();
     let start = all.shutdown;
-    let pods = all.selected("pods", all.config.clone().fields(intake::POD_FIELDS));
+    let pods = all.converted("pods", all.config.clone().fields(intake::POD_FIELDS), intake::SeenPod::of);
     start.spawn(intake::pods(pods, shared()));
-    start.spawn(intake::nodes(all.of("nodes"), shared(), board.clone()));
+    let nodes = all.converted("nodes", all.config.clone(), intake::SeenNode::of);
+    start.spawn(intake::nodes(nodes, shared(), board.clone()));
     start.spawn(intake::services(all.of("services"), shared(), demand.clone()));
     start.spawn(intake::budgets(all.of("poddisruptionbudgets"), shared()));
     start.spawn(intake::namespaces(all.of("namespaces"), shared()));

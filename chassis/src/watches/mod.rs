@@ -77,35 +77,27 @@ pub fn watch<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    follow(api, config, name, false, shutdown)
+    follow(api, config, name, false, std::convert::identity, shutdown)
 }
 
-/// As [`watch`], of a kind that an API server need not serve: it has no objects there, until it is served.
-fn watch_if_served<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    name: &str,
-    shutdown: &Shutdown,
-) -> (Arc<WatchStatus>, impl Stream<Item = Change<K>> + Send + use<K>)
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    follow(api, config, name, true, shutdown)
-}
-
-fn follow<K>(
+/// As [`watch`]. `optional`: the API server need not serve the kind, which has no objects there until it does. Objects are handed out as `convert` makes them,
+/// one by one as they come: a large list takes no more room than what is made of it.
+fn follow<K, T>(
     api: Api<K>,
     config: watcher::Config,
     name: &str,
     optional: bool,
+    convert: fn(K) -> T,
     shutdown: &Shutdown,
-) -> (Arc<WatchStatus>, impl Stream<Item = Change<K>> + Send + use<K>)
+) -> (Arc<WatchStatus>, impl Stream<Item = Change<T>> + Send + use<K, T>)
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    T: Send + 'static,
 {
     let status = Arc::new(WatchStatus::new(name));
     let follower = Follower {
         optional,
+        convert,
         events: watcher::watcher(api.clone(), config.clone()).boxed(),
         api,
         config,
@@ -119,14 +111,15 @@ where
     (status, stream::unfold(follower, |mut follower| async { follower.next().await.map(|change| (change, follower)) }))
 }
 
-struct Follower<K> {
+struct Follower<K, T> {
     /// The API server need not serve it.
     optional: bool,
+    convert: fn(K) -> T,
     api: Api<K>,
     config: watcher::Config,
     events: BoxStream<'static, watcher::Result<Event<K>>>,
     /// The list under way.
-    listing: Vec<K>,
+    listing: Vec<T>,
     /// A whole list was handed out last. The watch is synced when the next change is asked for: only then has the caller taken the list in, and who waits
     /// for it must not act on half of it.
     handed_out: bool,
@@ -136,12 +129,12 @@ struct Follower<K> {
     shutdown: Shutdown,
 }
 
-impl<K> Follower<K>
+impl<K, T> Follower<K, T>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     /// The next change; `None` on shutdown.
-    async fn next(&mut self) -> Option<Change<K>> {
+    async fn next(&mut self) -> Option<Change<T>> {
         if std::mem::take(&mut self.handed_out) {
             self.status.saw_list();
         }
@@ -153,7 +146,7 @@ where
                     continue;
                 }
                 Ok(Event::InitApply(object)) => {
-                    self.listing.push(object);
+                    self.listing.push((self.convert)(object));
                     continue;
                 }
                 Ok(Event::InitDone) => {
@@ -161,8 +154,8 @@ where
                     self.status.set_served(true);
                     Change::Reset(std::mem::take(&mut self.listing))
                 }
-                Ok(Event::Apply(object)) => Change::Apply(object),
-                Ok(Event::Delete(object)) => Change::Delete(object),
+                Ok(Event::Apply(object)) => Change::Apply((self.convert)(object)),
+                Ok(Event::Delete(object)) => Change::Delete((self.convert)(object)),
                 Err(error) if self.is_unserved(&error) => {
                     if !self.status.is_served() {
                         self.shutdown.sleep(LONGEST_RETRY).await.then_some(())?;

@@ -1,6 +1,6 @@
 //! The state of watches, for readiness and metrics.
 
-use super::{Change, watch, watch_if_served};
+use super::{Change, follow};
 use crate::{admin::Admin, metrics, shutdown::Shutdown};
 use futures::{StreamExt as _, stream::BoxStream};
 use kube::{Api, Resource, runtime::watcher};
@@ -112,12 +112,28 @@ impl Watches {
         Self::default()
     }
 
-    /// Starts a watch known to metrics and readiness as `name` (the resource: `pods`). See [`watch`].
+    /// Starts a watch known to metrics and readiness as `name` (the resource: `pods`). See [`watch`](super::watch).
     pub fn watch<K>(&self, api: Api<K>, config: watcher::Config, name: &str, shutdown: &Shutdown) -> BoxStream<'static, Change<K>>
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let (status, changes) = watch(api, config, name, shutdown);
+        self.watch_as(api, config, name, std::convert::identity, shutdown)
+    }
+
+    /// As [`watch`](Self::watch), of objects as `convert` makes them, one by one as they come: a large list takes no more room than what is made of it.
+    pub fn watch_as<K, T>(
+        &self,
+        api: Api<K>,
+        config: watcher::Config,
+        name: &str,
+        convert: fn(K) -> T,
+        shutdown: &Shutdown,
+    ) -> BoxStream<'static, Change<T>>
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+        T: Send + 'static,
+    {
+        let (status, changes) = follow(api, config, name, false, convert, shutdown);
         self.list().push(status);
         changes.boxed()
     }
@@ -133,7 +149,7 @@ impl Watches {
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let (status, changes) = watch_if_served(api, config, name, shutdown);
+        let (status, changes) = follow(api, config, name, true, std::convert::identity, shutdown);
         self.list().push(status.clone());
         (status, changes.boxed())
     }

@@ -74,7 +74,7 @@ async fn check_kind(config: watcher::Config, optional: bool, answers: &[Answer],
         }
     });
     let shutdown = Shutdown::new();
-    let (status, changes) = follow(Api::<ConfigMap>::all(client), config, "configmaps", optional, &shutdown);
+    let (status, changes) = follow(Api::<ConfigMap>::all(client), config, "configmaps", optional, std::convert::identity, &shutdown);
     let mut changes = std::pin::pin!(changes.map(names));
     for change in expected {
         let got = tokio::time::timeout(Duration::from_secs(100), changes.next()).await.expect("in time");
