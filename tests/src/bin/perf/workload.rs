@@ -176,7 +176,8 @@ fn steps(case: Case, folder: &Path, params: &BTreeMap<String, usize>) -> Result<
             }
             Operation::CreatePods { count, count_param, pod_template_path, namespace, collect_metrics } => {
                 let path = pod_template_path.as_ref().or(case.default_pod_template_path.as_ref());
-                let path = path.context("createPods has no podTemplatePath, and the case no defaultPodTemplatePath")?;
+                // The pod that scheduler_perf makes where nothing is said.
+                let path = path.map_or(Path::new("../templates/pod-default.yaml"), PathBuf::as_path);
                 Step::Pods {
                     count: number(count, count_param)?,
                     template: template(path)?,
@@ -235,6 +236,5 @@ mod tests {
         let error = steps("{opcode: createPods, count: 1, steadyState: true}");
         assert!(error.contains("steadyState"), "{error}");
         assert_eq!(steps("{opcode: createNamespaces, prefix: a, countParam: $many}"), "no value for the parameter $many");
-        assert_eq!(steps("{opcode: createPods, count: 1}"), "createPods has no podTemplatePath, and the case no defaultPodTemplatePath");
     }
 }
