@@ -3,12 +3,16 @@
 
 use super::rank::Query;
 use super::{Planner, Reason};
-use crate::cluster::{NodeIx, Pod, Snapshot};
+use crate::cluster::{NodeIx, Pod, Snapshot, WhatIf};
 use crate::constraint::ResolvedBound;
 use crate::filter;
 use crate::units::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// A state in which nominated pods come to their node and leave it again, one node after the other: what was copied for one serves the next.
+#[derive(Default)]
+pub(super) struct Beside(Option<WhatIf>);
 
 impl Planner {
     /// Why nodes can't take the pod beside those nominated to them; only nodes that can't.
@@ -19,9 +23,9 @@ impl Planner {
         bounds: Option<&[ResolvedBound<'_>]>,
         now: Timestamp,
     ) -> BTreeMap<NodeIx, Vec<Reason>> {
-        let mut rejected = BTreeMap::new();
+        let (mut rejected, mut beside) = (BTreeMap::new(), Beside::default());
         for (ix, nominated) in snapshot.nominations() {
-            let reasons = self.beside(snapshot, pod, bounds, ix, nominated, now);
+            let reasons = self.beside(&mut beside, snapshot, pod, bounds, ix, nominated, now);
             if !reasons.is_empty() {
                 rejected.insert(ix, reasons);
             }
@@ -29,9 +33,11 @@ impl Planner {
         rejected
     }
 
-    /// Why one node can't take the pod beside those of `nominated` that it must leave room for.
+    /// Why one node can't take the pod beside those of `nominated` that it must leave room for. `beside` is of this snapshot.
+    #[allow(clippy::too_many_arguments)] // Those of `reasons`, and who is there.
     pub(super) fn beside<'p>(
         &mut self,
+        beside: &mut Beside,
         snapshot: &Snapshot,
         pod: &Pod,
         bounds: Option<&[ResolvedBound<'_>]>,
@@ -39,11 +45,15 @@ impl Planner {
         nominated: impl Iterator<Item = &'p Arc<Pod>>,
         now: Timestamp,
     ) -> Vec<Reason> {
-        let mut what_if = None;
-        for other in nominated.filter(|other| other.priority >= pod.priority && other.key != pod.key) {
-            what_if.get_or_insert_with(|| snapshot.what_if()).put(&other.key, Some(ix));
+        let others: Vec<&Arc<Pod>> = nominated.filter(|other| other.priority >= pod.priority && other.key != pod.key).collect();
+        if others.is_empty() {
+            return Vec::new();
         }
-        what_if.map(|what_if| self.reasons(what_if.view(), pod, bounds, ix, now)).unwrap_or_default()
+        let what_if = beside.0.get_or_insert_with(|| snapshot.what_if());
+        others.iter().for_each(|other| what_if.put(&other.key, Some(ix)));
+        let reasons = self.reasons(what_if.view(), pod, bounds, ix, now);
+        others.iter().for_each(|other| what_if.put(&other.key, None));
+        reasons
     }
 
     /// Why one node can't take the pod in this state; empty where it can.

@@ -3,6 +3,7 @@
 //! way; then the node whose victims matter least. Delay bounds hold: a node out of bounds is never a candidate.
 
 use super::decision::histogram;
+use super::nominated::Beside;
 use super::planner::resolve;
 use super::{Decision, Outcome, Planner, Reason, Verdict, VerdictCode, Warmth};
 use crate::cluster::{NodeIx, Plugin, Pod, PodKey, Point, Snapshot, WhatIf, name_hash};
@@ -83,12 +84,16 @@ impl Planner {
         let bounds = resolve(snapshot, pod, Warmth::Warm, &[]).unwrap_or_default();
         let claim = Claim { snapshot, pod, bounds: bounds.as_deref(), now };
         let mut lesser = lesser_pods(snapshot, pod, &helped);
+        let mut what_if = snapshot.what_if();
         let (mut candidates, mut statuses) = (Vec::new(), Vec::new());
         let enough = snapshot.profile(pod).preemption.candidates(helped.len());
         // Another start for another pod, so that not always the same nodes pay; the same for the same pod.
         let start = if helped.is_empty() { 0 } else { name_hash(&pod.uid) as usize % helped.len() };
         for ix in helped[start..].iter().chain(&helped[..start]).copied() {
-            match self.victims(&claim, ix, lesser.remove(&ix).unwrap_or_default()) {
+            let lesser = lesser.remove(&ix).unwrap_or_default();
+            let found = self.victims(&mut what_if, &claim, ix, &lesser);
+            lesser.iter().for_each(|pod| what_if.put(&pod.key, Some(ix)));
+            match found {
                 Ok(candidate) => candidates.push(candidate),
                 Err(reasons) => statuses.extend(reasons),
             }
@@ -109,17 +114,18 @@ impl Planner {
         }
     }
 
-    /// The fewest and least important of `lesser` that have to leave the node, or why their leaving would not help.
-    fn victims(&mut self, claim: &Claim<'_>, ix: NodeIx, mut lesser: Vec<Arc<Pod>>) -> Result<Candidate, Vec<String>> {
+    /// The fewest and least important of `lesser` that have to leave the node, or why their leaving would not help. Where they are in `what_if` afterwards is
+    /// the caller's to mend.
+    fn victims(&mut self, what_if: &mut WhatIf, claim: &Claim<'_>, ix: NodeIx, lesser: &[Arc<Pod>]) -> Result<Candidate, Vec<String>> {
         if lesser.is_empty() {
             return Err(vec![NO_VICTIMS.to_owned()]);
         }
-        let mut what_if = claim.snapshot.what_if();
         lesser.iter().for_each(|victim| what_if.put(&victim.key, None));
-        let reasons = self.reasons_in(&what_if, claim, ix);
+        let reasons = self.reasons_in(what_if, claim, ix);
         if !reasons.is_empty() {
             return Err(reasons.iter().map(ToString::to_string).collect());
         }
+        let mut lesser = lesser.to_vec();
         lesser.sort_by_key(|victim| importance(victim));
         let (protected, free) = by_budget(claim.snapshot, lesser);
         let mut victims = Vec::new();
@@ -127,7 +133,7 @@ impl Planner {
         let both = !protected.is_empty() && !free.is_empty();
         for (victim, violates) in protected.into_iter().map(|victim| (victim, 1)).chain(free.into_iter().map(|victim| (victim, 0))) {
             what_if.put(&victim.key, Some(ix));
-            if !self.reasons_in(&what_if, claim, ix).is_empty() {
+            if !self.reasons_in(what_if, claim, ix).is_empty() {
                 what_if.put(&victim.key, None);
                 violations += violates;
                 victims.push(victim);
@@ -144,7 +150,7 @@ impl Planner {
     fn reasons_in(&mut self, what_if: &WhatIf, claim: &Claim<'_>, ix: NodeIx) -> Vec<Reason> {
         let Claim { pod, bounds, now, .. } = *claim;
         let view = what_if.view();
-        match self.beside(view, pod, bounds, ix, view.nominated_to(ix), now) {
+        match self.beside(&mut Beside::default(), view, pod, bounds, ix, view.nominated_to(ix), now) {
             reasons if reasons.is_empty() => self.reasons(view, pod, bounds, ix, now),
             reasons => reasons,
         }
