@@ -1,6 +1,7 @@
-//! The planner against a plain reading of the rules, over strings and maps, on random clusters that change between decisions.
+//! The planner against a plain reading of the rules, over strings and maps, on random clusters that change between decisions; and who waits for devices.
 
 mod among_pods;
+mod devices;
 mod history;
 mod rules;
 mod waiting;
