@@ -185,7 +185,17 @@ impl Call<'_> {
             self.api.unserve_custom(&removed.value());
         }
         // These kinds answer with the object itself, others with a Status.
-        const ANSWERED_WITH_OBJECT: [&str; 5] = ["pods", "services", "serviceaccounts", "persistentvolumeclaims", "persistentvolumes"];
+        const ANSWERED_WITH_OBJECT: [&str; 9] = [
+            "pods",
+            "services",
+            "serviceaccounts",
+            "persistentvolumeclaims",
+            "persistentvolumes",
+            "deviceclasses.resource.k8s.io",
+            "resourceclaims.resource.k8s.io",
+            "resourceclaimtemplates.resource.k8s.io",
+            "resourceslices.resource.k8s.io",
+        ];
         if served || ANSWERED_WITH_OBJECT.iter().any(|id| self.resource.is(id)) {
             return Ok(Reply::Object(StatusCode::OK, removed));
         }
