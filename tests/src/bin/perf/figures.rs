@@ -56,7 +56,7 @@ pub fn table(all: &[Figures]) -> String {
 pub fn quantile(metrics: &str, name: &str, part: &str, q: f64) -> Option<f64> {
     let mut buckets: Vec<(f64, f64)> = Vec::new();
     for line in metrics.lines().filter(|line| line.starts_with(&format!("{name}_bucket{{")) && line.contains(part)) {
-        let bound = line.split_once("le=\"")?.1.split('"').next()?;
+        let bound = line.split(['{', ',']).find_map(|label| label.strip_prefix("le=\""))?.split('"').next()?;
         let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().ok()? };
         let count: f64 = line.split_once("} ")?.1.split(' ').next()?.parse().ok()?;
         match buckets.iter_mut().find(|(other, _)| *other == bound) {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_quantile_lies_within_its_bucket() {
-        let metrics = "a_bucket{le=\"0.001\",result=\"scheduled\"} 50\na_bucket{le=\"0.002\",result=\"scheduled\"} 90\n\
+        let metrics = "a_bucket{profile=\"p\",le=\"0.001\",result=\"scheduled\"} 50\na_bucket{le=\"0.002\",result=\"scheduled\"} 90\n\
             a_bucket{le=\"+Inf\",result=\"scheduled\"} 100\na_bucket{le=\"0.001\",result=\"error\"} 7\nother_bucket{le=\"1\"} 3\n";
         let of = |q| quantile(metrics, "a", "result=\"scheduled\"", q);
         assert!((of(0.5).unwrap() - 0.001).abs() < 1e-9);
