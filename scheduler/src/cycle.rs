@@ -157,6 +157,7 @@ impl Cycle {
     /// Acts on a decision: takes the room and starts the binding, or puts the pod where what may help it will wake it.
     fn conclude(&self, popped: Popped, decision: Decision, started: Instant) {
         let pod = &popped.pod;
+        self.metrics.decided(started.elapsed());
         let decision = Arc::new(decision);
         let now = now();
         let Some(node) = decision.placed().map(str::to_owned) else {
@@ -165,8 +166,7 @@ impl Cycle {
                 state.queue.fail(pod, Box::new(decision.wake.clone()), now);
                 state.decisions.keep(decision.clone(), now);
             }
-            self.metrics.attempted(pod, Attempt::Unschedulable);
-            self.metrics.took(pod, Attempt::Unschedulable, started.elapsed());
+            self.metrics.attempted(pod, Attempt::Unschedulable, started.elapsed());
             tracing::debug!(pod = %pod.key, attempt = popped.attempt, why = decision.message(), "not scheduled");
             return self.teller.failed(pod, Failure::Unschedulable, &decision.message(), &event_note(&decision));
         };
@@ -186,10 +186,12 @@ impl Cycle {
             }
             assumed
         });
-        self.metrics.took(pod, Attempt::Scheduled, started.elapsed());
         match assumed {
-            Ok(_) => self.binder.start(popped, node, decision),
-            Err(error) => tracing::debug!(pod = %pod.key, %error, "changed while it was being placed"),
+            Ok(_) => self.binder.start(popped, node, decision, started),
+            Err(error) => {
+                tracing::debug!(pod = %pod.key, %error, "changed while it was being placed");
+                self.metrics.attempted(pod, Attempt::Error, started.elapsed());
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use placement::cluster::Pod;
 use placement::devices::Claim;
 use placement::plan::Decision;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 pub struct Binder {
@@ -30,12 +31,17 @@ pub struct Binder {
 
 impl Binder {
     /// Binds an assumed pod in a task. Whatever happens, the pod ends bound, back in the queue, or gone, and its room is given back unless it is bound.
-    pub fn start(self: &Arc<Self>, popped: Popped, node: String, decision: Arc<Decision>) {
+    /// The attempt began when the pod was taken from the queue, at `started`.
+    pub fn start(self: &Arc<Self>, popped: Popped, node: String, decision: Arc<Decision>, started: Instant) {
         let binder = self.clone();
-        self.shutdown.spawn(async move { binder.carry_out(popped, &node, &decision).await });
+        self.shutdown.spawn(async move {
+            binder.metrics.bindings().inc();
+            binder.carry_out(popped, &node, &decision, started).await;
+            binder.metrics.bindings().dec();
+        });
     }
 
-    async fn carry_out(&self, popped: Popped, node: &str, decision: &Decision) {
+    async fn carry_out(&self, popped: Popped, node: &str, decision: &Decision, started: Instant) {
         let pod = &popped.pod;
         let outcome = match self.bind_volumes(pod, node).await {
             Ok(()) => self.bind_pod(pod, node).await,
@@ -47,7 +53,7 @@ impl Binder {
             state.note(&changes, now());
         });
         if !matches!(outcome, Bound::CalledOff) {
-            return self.conclude(&popped, node, decision, outcome);
+            return self.conclude(&popped, node, decision, outcome, started.elapsed());
         }
         self.shared.change(|state| {
             let changes = state.cluster.forget(&pod.key);
@@ -108,18 +114,18 @@ impl Binder {
         Departure::new(move || leadership.is_leader() && !ending.is_signalled())
     }
 
-    fn conclude(&self, popped: &Popped, node: &str, decision: &Decision, outcome: Bound) {
+    fn conclude(&self, popped: &Popped, node: &str, decision: &Decision, outcome: Bound, time: Duration) {
         let pod = &popped.pod;
         match outcome {
             Bound::Here => {
                 self.shared.change(|state| state.queue.done(pod));
                 tracing::info!(pod = %pod.key, node, attempt = popped.attempt, "bound");
-                self.metrics.bound(pod, popped.attempt, now().since(popped.first_tried));
+                self.metrics.bound(pod, popped.attempt, time, now().since(popped.first_tried));
                 self.teller.scheduled(pod, decision);
             }
             Bound::Elsewhere { node: other } => {
                 tracing::warn!(pod = %pod.key, node, other, "another scheduler bound the pod");
-                self.metrics.attempted(pod, Attempt::Error);
+                self.metrics.attempted(pod, Attempt::Error, time);
                 self.give_back(|queue| queue.done(pod), pod);
             }
             Bound::Gone => {
@@ -130,7 +136,7 @@ impl Binder {
             Bound::CalledOff => {}
             Bound::Failed(error) => {
                 tracing::warn!(pod = %pod.key, node, %error, "the pod was not bound");
-                self.metrics.attempted(pod, Attempt::Error);
+                self.metrics.attempted(pod, Attempt::Error, time);
                 self.give_back(|queue| queue.retry(pod, now()), pod);
                 self.teller.failed(pod, Failure::SchedulerError, &error.to_string(), &error.to_string());
             }
