@@ -94,7 +94,7 @@ pub const COVERED: &[Feature] = &[
 pub const OPEN: &[(&str, &str)] = &[(
     "DynamicResources",
     "counters, shared capacity, binding conditions and DeviceTaintRules are not generated; nor what ends the attempt with an error; its score differs between \
-     nodes in less than 1 % of the cases; the scheduler still refuses pods with claims",
+     nodes in less than 1 % of the cases",
 )];
 
 impl Feature {
