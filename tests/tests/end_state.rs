@@ -135,10 +135,11 @@ async fn same_end_state(name: &str, play: impl AsyncFn(&Stage) -> EndState) {
     static ALONE: Mutex<()> = Mutex::const_new(());
     let _alone = ALONE.lock().await;
     let Some(replaced) = REPLACED.get(name).await else { return };
-    let wanted = played(&beside, "default-scheduler", &play).await;
+    let besides = async { (played(&beside, "default-scheduler", &play).await, played_by_ours(&beside, SCHEDULER_NAME, &play).await) };
+    let ((wanted, besides), in_place) = tokio::join!(besides, played_by_ours(&replaced, "default-scheduler", &play));
     assert!(!wanted.is_empty());
-    assert_eq!(played_by_ours(&beside, SCHEDULER_NAME, &play).await, wanted, "edge-scheduler's end state, and kube-scheduler's");
-    assert_eq!(played_by_ours(&replaced, "default-scheduler", &play).await, wanted, "edge-scheduler's in its place, and kube-scheduler's");
+    assert_eq!(besides, wanted, "edge-scheduler's end state, and kube-scheduler's");
+    assert_eq!(in_place, wanted, "edge-scheduler's in its place, and kube-scheduler's");
 }
 
 async fn played_by_ours(plane: &ControlPlane, scheduler: &'static str, play: impl AsyncFn(&Stage) -> EndState) -> EndState {
