@@ -1,8 +1,6 @@
 //! The same scenarios with kube-scheduler, with edge-scheduler beside it and with edge-scheduler in its place on a real control plane, whose end states must
 //! be the same: who runs where, who had to go, who waits and why. Left out, saying so, where the control plane is not built.
 
-#![allow(clippy::unwrap_used)]
-
 use api::labels::{SCHEDULER_NAME, ZONE_LABEL};
 use chassis::shutdown::Shutdown;
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared};

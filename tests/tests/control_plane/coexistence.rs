@@ -1,8 +1,6 @@
 //! edge-scheduler and kube-scheduler on the same nodes of a real control plane, with kubelets that refuse what does not fit (the demo's). Left out, saying
 //! so, where the control plane is not built.
 
-#![allow(clippy::unwrap_used)]
-
 use api::labels::SCHEDULER_NAME;
 use chassis::shutdown::Shutdown;
 use edge_demo::kubelet::{self, Kubelets as Played};

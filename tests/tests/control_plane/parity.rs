@@ -2,8 +2,6 @@
 //! the API server has it, and our node must be among its best, our reason its reason. Left out, saying so, where the control plane or the oracle is not
 //! built.
 
-#![allow(clippy::unwrap_used)]
-
 use anyhow::{Context as _, Result};
 use api::labels::SCHEDULER_NAME;
 use chassis::shutdown::Shutdown;

@@ -1,8 +1,6 @@
 //! A real kube-scheduler that has edge-scheduler as its extender: pods of `default-scheduler` keep their delay bounds. Left out, saying so, where the control
 //! plane is not built.
 
-#![allow(clippy::unwrap_used)]
-
 use chassis::shutdown::Shutdown;
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared};
 use edge_tests::load::{World, create, pod};

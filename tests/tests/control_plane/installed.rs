@@ -1,7 +1,5 @@
 //! The real control plane itself, and what a real API server makes of what we install. Left out, saying so, where its programs are not built.
 
-#![allow(clippy::unwrap_used)]
-
 use api::crd::EdgeLoadBalancer;
 use api::labels::{PINGER, SYSTEM_NAMESPACE};
 use edge_tests::control_plane::{Component, ControlPlane, Kubelets, Options, PROGRAMS, Shared, client, established, root, token};
