@@ -132,7 +132,7 @@ impl Cycle {
 
     /// Looks for pods to evict where no node fits, and promises the pod its room. Not while others are being evicted for it.
     fn preempt(&mut self, snapshot: &Snapshot, pod: &Pod, decision: &mut Decision) -> Option<Eviction> {
-        if !decision.outcome.asks_preemption() || self.shared.lock().preempting.contains(&pod.uid) {
+        if decision.outcome != Outcome::Unschedulable || self.shared.lock().preempting.contains(&pod.uid) {
             return None;
         }
         let preemption = self.planner.preempt(snapshot, pod, decision, now())?;

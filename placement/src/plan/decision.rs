@@ -39,17 +39,6 @@ pub enum Outcome {
     Held(Hold),
 }
 
-impl Outcome {
-    /// Whether preemption is asked: also for a pod that kube-scheduler, too, would reject before any node is looked at, and which no preemption helps.
-    pub fn asks_preemption(&self) -> bool {
-        match self {
-            Outcome::Place { .. } => false,
-            Outcome::Unschedulable => true,
-            Outcome::Held(hold) => hold.is_of_a_pre_filter(),
-        }
-    }
-}
-
 /// What was decided for a pod on one snapshot, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
@@ -87,15 +76,11 @@ impl Decision {
         match &self.outcome {
             Outcome::Place { node, .. } => format!("Successfully assigned {} to {node}", self.pod),
             Outcome::Held(hold @ Hold::NoNodes) => hold.to_string(),
-            Outcome::Held(hold) => self.with_preemption(format!("0/{} nodes are available: {hold}.", self.node_count)),
-            Outcome::Unschedulable => self.with_preemption(histogram(self.node_count, self.reasons().map(ToString::to_string))),
-        }
-    }
-
-    fn with_preemption(&self, why: String) -> String {
-        match &self.preemption {
-            Some(preemption) => format!("{why} {preemption}"),
-            None => why,
+            Outcome::Held(hold) => format!("0/{} nodes are available: {hold}.", self.node_count),
+            Outcome::Unschedulable => {
+                let why = histogram(self.node_count, self.reasons().map(ToString::to_string));
+                self.preemption.as_ref().map_or(why.clone(), |preemption| format!("{why} {preemption}"))
+            }
         }
     }
 

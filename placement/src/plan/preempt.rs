@@ -169,7 +169,7 @@ fn helped_nodes(snapshot: &Snapshot, decision: &Decision) -> Vec<NodeIx> {
 
 /// Whether others were evicted for the pod and still terminate on its node. A node that eviction can't help on any more is given up.
 fn waits_for_its_room(snapshot: &Snapshot, pod: &Pod, decision: &Decision) -> bool {
-    let Some(nominated) = pod.nominated_node.as_deref().filter(|_| decision.outcome == Outcome::Unschedulable) else { return false };
+    let Some(nominated) = pod.nominated_node.as_deref() else { return false };
     let given_up = decision.nodes.iter().find(|judged| judged.node == nominated).is_some_and(|judged| match &judged.verdict {
         Verdict::Rejected(reasons) => reasons.iter().any(|reason| reason.code() == VerdictCode::Unresolvable),
         Verdict::Feasible { .. } => false,

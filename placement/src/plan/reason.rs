@@ -308,13 +308,6 @@ pub enum Hold {
     NoNodes,
 }
 
-impl Hold {
-    /// Whether it is a preFilter of kube-scheduler's that rejects the pod, not one of ours.
-    pub fn is_of_a_pre_filter(&self) -> bool {
-        matches!(self, Hold::AffinityConflict | Hold::NamesConflict | Hold::Volumes(_) | Hold::Claims { .. })
-    }
-}
-
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let join = |parts: Vec<String>| parts.join("; ");

@@ -86,7 +86,7 @@ fn judge(case: &Case, world: World) -> Result<Answer> {
     }
     // kube-scheduler deallocates a claim in PostFilter, for which the oracle has no API server.
     let deallocates = decision.deallocation(cluster.view(), &pod).is_some();
-    if decision.outcome.asks_preemption() && !deallocates && !counts_go_wrong(&cluster, &pod) {
+    if decision.outcome == Outcome::Unschedulable && !deallocates && !counts_go_wrong(&cluster, &pod) {
         let found = Planner::new().preempt(cluster.view(), &pod, &decision, Timestamp::default());
         answer.preemption = Some(found.as_ref().map(preemption).unwrap_or_default());
     }
