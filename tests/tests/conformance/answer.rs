@@ -60,6 +60,8 @@ fn normalise(value: &mut Value, key: &str, variables: &BTreeMap<String, String>)
         Value::Object(fields) => {
             generated_name(fields);
             order_causes(fields);
+            order_managers(fields);
+            order_resources(fields);
             if key == "columnDefinitions" {
                 fields.shift_remove("description"); // the reference documentation's text
             }
@@ -95,6 +97,22 @@ fn order_causes(status: &mut serde_json::Map<String, Value>) {
     let after = listed(causes);
     if let Some(Value::String(message)) = status.get_mut("message") {
         *message = message.replace(&before, &after);
+    }
+}
+
+/// The managers of an object's fields in the order of their names: servers sort them by times in whole seconds first, and between two requests to one
+/// server a second may begin where none did at the other.
+fn order_managers(metadata: &mut serde_json::Map<String, Value>) {
+    let Some(Value::Array(managers)) = metadata.get_mut("managedFields") else { return };
+    managers.sort_by_key(|entry| ["operation", "manager", "subresource"].map(|field| entry[field].as_str().unwrap_or_default().to_owned()));
+}
+
+/// The resources of a group in the order of their names: the real server lists custom ones as a map gives them.
+fn order_resources(list: &mut serde_json::Map<String, Value>) {
+    if list.get("kind").is_some_and(|kind| kind == "APIResourceList")
+        && let Some(Value::Array(resources)) = list.get_mut("resources")
+    {
+        resources.sort_by_key(|resource| resource["name"].as_str().unwrap_or_default().to_owned());
     }
 }
 
@@ -165,6 +183,10 @@ fn what_only_one_server_knows_gets_a_name() {
     check(json!({"k:{\"uid\":\"01234567-89ab-cdef-0123-456789abcdef\"}": {}}), json!({"k:{\"uid\":\"<uid>\"}": {}}));
     check(json!({"columnDefinitions": [{"name": "Name", "description": "long"}]}), json!({"columnDefinitions": [{"name": "Name"}]}));
     check(json!({"absent": null}), json!({"absent": null}));
+    let managers = |names: [&str; 2]| json!({"managedFields": names.map(|name| json!({"manager": name, "operation": "Update"}))});
+    check(managers(["b", "a"]), managers(["a", "b"]));
+    let resources = |names: [&str; 2]| json!({"kind": "APIResourceList", "resources": names.map(|name| json!({"name": name}))});
+    check(resources(["b", "a"]), resources(["a", "b"]));
     let cause = |field: &str| json!({"field": field, "message": "m"});
     check(
         json!({"message": "is invalid: [b: m, a: m]", "details": {"causes": [cause("b"), cause("a")]}}),
