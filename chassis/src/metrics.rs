@@ -1,5 +1,7 @@
 //! Metrics that read a program's state when they are scraped: what a [`Collector`](prometheus_client::collector::Collector) encodes.
 
+pub mod exposition;
+
 use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet},
     metrics::MetricType,

@@ -1,5 +1,8 @@
 //! Metrics under kube-scheduler's names, and those of the topology. What is state is read when it is scraped; label sets are bounded.
 
+pub mod families;
+
+use self::families::{Buckets, Kind};
 use crate::queue::Lane;
 use crate::state::{Shared, now};
 use crate::topology::board::Board;
@@ -12,7 +15,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::ops::Deref;
@@ -54,17 +57,26 @@ pub struct Metrics {
     bounds_violated: Gauge,
 }
 
+/// With the buckets of kube-scheduler's family.
+fn histogram(name: &str) -> Histogram {
+    let buckets = match families::named(name).map(|family| family.kind) {
+        Some(Kind::Histogram(buckets)) => buckets,
+        _ => Buckets { first: 0.001, factor: 2.0, count: 15 },
+    };
+    Histogram::new(buckets.bounds())
+}
+
 impl Default for Metrics {
     fn default() -> Metrics {
         Metrics {
             attempts: Family::default(),
-            attempt_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 15))),
-            algorithm_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
+            attempt_seconds: Family::new_with_constructor(|| histogram("scheduler_scheduling_attempt_duration_seconds")),
+            algorithm_seconds: histogram("scheduler_scheduling_algorithm_duration_seconds"),
             tasks: Family::default(),
-            sli_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 20))),
-            attempts_of_pod: Histogram::new(exponential_buckets(1.0, 2.0, 5)),
+            sli_seconds: Family::new_with_constructor(|| histogram("scheduler_pod_scheduling_sli_duration_seconds")),
+            attempts_of_pod: histogram("scheduler_pod_scheduling_attempts"),
             preemption_attempts: Counter::default(),
-            victims: Histogram::new(exponential_buckets(1.0, 2.0, 7)),
+            victims: histogram("scheduler_preemption_victims"),
             bounds_violated: Gauge::default(),
         }
     }
@@ -199,33 +211,27 @@ impl Collector for StateMetrics {
 
 #[cfg(test)]
 mod tests {
+    use super::families::FAMILIES;
     use super::*;
+    use crate::topology::agents::tests::settings;
+    use chassis::metrics::exposition;
     use placement::cluster::PodKey;
+    use std::collections::BTreeSet;
 
-    /// Families of kube-scheduler 1.37 that are counted here, as it prints them: name, type, labels, and for a histogram the first bucket, the factor and
-    /// the number of buckets. Those that are read from the state are in the end-to-end tests.
-    type Expected = (&'static str, &'static str, &'static [&'static str], Option<(f64, f64, u16)>);
-    const EXPECTED: [Expected; 8] = [
-        ("schedule_attempts", "counter", &["result", "profile"], None),
-        ("scheduling_attempt_duration_seconds", "histogram", &["result", "profile"], Some((0.001, 2.0, 15))),
-        ("scheduling_algorithm_duration_seconds", "histogram", &[], Some((0.001, 2.0, 15))),
-        ("goroutines", "gauge", &["operation"], None),
-        ("pod_scheduling_sli_duration_seconds", "histogram", &["attempts"], Some((0.01, 2.0, 20))),
-        ("pod_scheduling_attempts", "histogram", &[], Some((1.0, 2.0, 5))),
-        ("preemption_attempts", "counter", &[], None),
-        ("preemption_victims", "histogram", &[], Some((1.0, 2.0, 7))),
-    ];
-
-    fn text(metrics: &Metrics) -> String {
+    /// What is printed of these and of a state.
+    fn text(metrics: &Metrics, state: StateMetrics) -> String {
         let (mut registry, mut text) = (Registry::default(), String::new());
         metrics.clone().register(&mut registry);
+        registry.register_collector(Box::new(state));
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         text
     }
 
-    /// The upper bound of a bucket's line, `None` for the last; that label comes first.
-    fn bucket(line: &str) -> Option<f64> {
-        line.split_once("{le=\"")?.1.split_once('"')?.0.parse().ok().filter(|le: &f64| le.is_finite())
+    /// Of no nodes and no pods.
+    fn nothing() -> StateMetrics {
+        let shared = Arc::new(Shared::new(Default::default(), Default::default(), true));
+        let board = Arc::new(Board::new(shared.clone(), settings(), now()));
+        StateMetrics { shared, board }
     }
 
     fn pod() -> Pod {
@@ -233,32 +239,23 @@ mod tests {
     }
 
     #[test]
-    fn families_have_the_types_labels_and_buckets_of_kube_scheduler() {
+    fn families_are_printed_as_the_table_says() {
         let metrics = Metrics::default();
         metrics.bound(&pod(), 1, Duration::from_millis(3), Span(3));
         metrics.decided(Duration::from_millis(1));
         metrics.preempted(Some(2));
         metrics.bindings().inc();
-        let text = text(&metrics);
-        for (name, kind, labels, buckets) in EXPECTED {
-            let name = format!("scheduler_{name}");
-            assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind} in\n{text}");
-            let suffix = match kind {
-                "counter" => "_total",
-                "histogram" => "_count",
-                _ => "",
-            };
-            let series = text.lines().find_map(|line| line.strip_prefix(&format!("{name}{suffix}"))).unwrap();
-            let inner = series.trim_start_matches('{').split(['}', ' ']).next().unwrap();
-            let found: Vec<&str> = inner.split(',').filter_map(|label| Some(label.split_once('=')?.0)).collect();
-            assert_eq!(found, labels, "labels of {name}");
-            let Some((first, factor, count)) = buckets else { continue };
-            let lines = text.lines().filter(|line| line.starts_with(&format!("{name}_bucket")));
-            let bounds: Vec<f64> = lines.filter_map(bucket).collect();
-            assert_eq!(bounds, exponential_buckets(first, factor, count).collect::<Vec<_>>(), "buckets of {name}");
-        }
-        let printed = text.lines().filter(|line| line.starts_with("# TYPE scheduler_")).count();
-        assert_eq!(printed, EXPECTED.len(), "a family is printed that is not expected:\n{text}");
+        let state = nothing();
+        state.shared.lock().queue.apply(Arc::new(pod()), now());
+        let text = text(&metrics, state);
+        let mut printed = exposition::families(&text);
+        printed.retain(|name, _| name.starts_with("scheduler_"));
+        let names: BTreeSet<&str> = printed.keys().map(String::as_str).collect();
+        let wanted: BTreeSet<&str> = FAMILIES.iter().filter(|family| family.is_printed()).map(|family| family.name).collect();
+        assert_eq!(names, wanted, "in\n{text}");
+        let differences: Vec<String> =
+            FAMILIES.iter().filter_map(|family| Some(family.differences(printed.get(family.name)?))).flatten().collect();
+        assert!(differences.is_empty(), "{differences:#?} in\n{text}");
     }
 
     #[test]
@@ -267,7 +264,7 @@ mod tests {
         metrics.attempted(&pod(), Attempt::Error, Duration::from_secs(1));
         metrics.attempted(&pod(), Attempt::Unschedulable, Duration::from_millis(1));
         metrics.bound(&pod(), 16, Duration::from_secs(2), Span(20_000));
-        let text = text(&metrics);
+        let text = text(&metrics, nothing());
         for result in ["error", "unschedulable", "scheduled"] {
             let labels = format!("result=\"{result}\",profile=\"edge-scheduler\"");
             for name in ["scheduler_schedule_attempts_total", "scheduler_scheduling_attempt_duration_seconds_count"] {

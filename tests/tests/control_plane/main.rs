@@ -7,4 +7,5 @@ mod coexistence;
 mod end_state;
 mod extender;
 mod installed;
+mod metrics;
 mod parity;
