@@ -3,7 +3,7 @@
 mod devices;
 mod storage;
 
-pub use devices::{DEVICE_CLASSES, DEVICE_TAINT_RULES, RESOURCE_SLICES, device_claims, devices};
+pub use devices::{device_claims, device_classes, device_taint_rules, resource_slices};
 pub use storage::storage;
 
 use crate::state::{Shared, Told, now};
@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Resource;
 use kube::api::ObjectMeta;
-use placement::cluster::{Controller, ControllerKind, LabelSelector, Labels, Node, Pod, PodKey};
+use placement::cluster::{Changes, Cluster, Controller, ControllerKind, LabelSelector, Labels, Node, Pod, PodKey};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -91,10 +91,7 @@ fn apply_node(shared: &Shared, board: &Board, node: SeenNode) {
     match node.model {
         Ok(model) => {
             board.apply_node(&model);
-            shared.change(|state| {
-                let changes = state.cluster.apply_node(model);
-                state.note(&changes, now());
-            });
+            note(shared, |cluster| cluster.apply_node(model));
         }
         // Its last good state stands; without one it takes no pods.
         Err(error) => tracing::warn!(error = chassis::program::chain(&error), "a node that can't be read is not used"),
@@ -103,110 +100,90 @@ fn apply_node(shared: &Shared, board: &Board, node: SeenNode) {
 
 fn delete_node(shared: &Shared, board: &Board, name: &str) {
     board.delete_node(name);
-    shared.change(|state| {
-        let changes = state.cluster.delete_node(name);
-        state.note(&changes, now());
-    });
+    note(shared, |cluster| cluster.delete_node(name));
 }
 
 /// Feeds the selectors of Services until the watch ends. Demand comes by Service, and is placed by workload; and pods of a Service are spread.
-pub async fn services(mut changes: impl Stream<Item = Change<v1::Service>> + Unpin, shared: Arc<Shared>, demand: Arc<DemandBoard>) {
-    let set = |namespace: &str, name: &str, selector: Option<Labels>| {
-        shared.lock().cluster.apply_service(namespace, name, selector.as_ref().map(LabelSelector::of_labels));
-        demand.set_service(namespace, name, selector);
+pub async fn services(changes: impl Stream<Item = Change<v1::Service>> + Unpin, shared: Arc<Shared>, demand: Arc<DemandBoard>) {
+    let set = |key: &PodKey, selector: Option<Labels>| {
+        shared.lock().cluster.apply_service(&key.namespace, &key.name, selector.as_ref().map(LabelSelector::of_labels));
+        demand.set_service(&key.namespace, &key.name, selector);
     };
-    let apply = |service: &v1::Service| {
-        set(namespace(&service.metadata), name(&service.metadata), service.spec.as_ref().and_then(|spec| spec.selector.clone()));
-    };
-    while let Some(change) = changes.next().await {
-        match change {
-            Change::Apply(service) => apply(&service),
-            Change::Delete(service) => set(namespace(&service.metadata), name(&service.metadata), None),
-            Change::Reset(services) => {
-                let listed: HashSet<(&str, &str)> = services.iter().map(|s| (namespace(&s.metadata), name(&s.metadata))).collect();
-                let known = shared.lock().cluster.snapshot();
-                for (namespace, name) in known.services().filter(|service| !listed.contains(service)) {
-                    set(namespace, name, None);
-                }
-                demand.keep_services(|namespace, name| listed.contains(&(namespace, name)));
-                services.iter().for_each(apply);
-            }
-        }
-    }
+    let apply = |service: &v1::Service| set(&key(service), service.spec.as_ref().and_then(|spec| spec.selector.clone()));
+    let known = || shared.lock().cluster.view().services().map(|(namespace, name)| PodKey::new(namespace, name)).collect();
+    feed(changes, apply, |key| set(key, None), known).await;
 }
 
 /// Feeds the selectors of controllers of one kind until the watch ends: pods are spread by them that have no constraints of their own.
 pub async fn controllers<K: Resource>(
-    mut changes: impl Stream<Item = Change<K>> + Unpin,
+    changes: impl Stream<Item = Change<K>> + Unpin,
     kind: ControllerKind,
     selector: fn(&K) -> Option<LabelSelector>,
     shared: Arc<Shared>,
 ) {
-    let set = |namespace: &str, name: &str, selector: Option<LabelSelector>| {
-        shared.lock().cluster.apply_controller(namespace, &Controller { kind, name: name.to_owned() }, selector);
+    let set = |key: &PodKey, selector: Option<LabelSelector>| {
+        shared.lock().cluster.apply_controller(&key.namespace, &Controller { kind, name: key.name.clone() }, selector);
     };
-    let apply = |object: &K| set(namespace(object.meta()), name(object.meta()), selector(object));
-    while let Some(change) = changes.next().await {
-        match change {
-            Change::Apply(object) => apply(&object),
-            Change::Delete(object) => set(namespace(object.meta()), name(object.meta()), None),
-            Change::Reset(objects) => {
-                let listed: HashSet<(&str, &str)> = objects.iter().map(|o| (namespace(o.meta()), name(o.meta()))).collect();
-                let known = shared.lock().cluster.snapshot();
-                let of_kind = known.controllers().filter(|(_, controller)| controller.kind == kind);
-                for (namespace, controller) in of_kind.filter(|(namespace, c)| !listed.contains(&(*namespace, c.name.as_str()))) {
-                    set(namespace, &controller.name, None);
-                }
-                objects.iter().for_each(apply);
-            }
-        }
-    }
+    let known = || {
+        let state = shared.lock();
+        let all = state.cluster.view().controllers();
+        all.filter(|(_, controller)| controller.kind == kind)
+            .map(|(namespace, controller)| PodKey::new(namespace, &controller.name))
+            .collect()
+    };
+    feed(changes, |object| set(&key(object), selector(object)), |key| set(key, None), known).await;
 }
 
 /// Feeds budgets of disruption until the watch ends: preemption breaks them last.
-pub async fn budgets(mut changes: impl Stream<Item = Change<PodDisruptionBudget>> + Unpin, shared: Arc<Shared>) {
+pub async fn budgets(changes: impl Stream<Item = Change<PodDisruptionBudget>> + Unpin, shared: Arc<Shared>) {
     let apply = |budget: &PodDisruptionBudget| shared.lock().cluster.apply_budget(api::convert::disruption_budget(budget));
-    let delete = |namespace: &str, name: &str| shared.lock().cluster.delete_budget(namespace, name);
-    while let Some(change) = changes.next().await {
-        match change {
-            Change::Apply(budget) => apply(&budget),
-            Change::Delete(budget) => delete(namespace(&budget.metadata), name(&budget.metadata)),
-            Change::Reset(budgets) => {
-                let listed: HashSet<(&str, &str)> = budgets.iter().map(|b| (namespace(&b.metadata), name(&b.metadata))).collect();
-                let known = shared.lock().cluster.snapshot();
-                for gone in known.budgets().filter(|budget| !listed.contains(&(budget.namespace.as_str(), budget.name.as_str()))) {
-                    delete(&gone.namespace, &gone.name);
-                }
-                budgets.iter().for_each(apply);
-            }
-        }
-    }
+    let delete = |key: &PodKey| shared.lock().cluster.delete_budget(&key.namespace, &key.name);
+    let known = || shared.lock().cluster.view().budgets().map(|budget| PodKey::new(&budget.namespace, &budget.name)).collect();
+    feed(changes, apply, delete, known).await;
 }
 
 /// Feeds the labels of namespaces until the watch ends: affinity may mean namespaces by label.
-pub async fn namespaces(mut changes: impl Stream<Item = Change<v1::Namespace>> + Unpin, shared: Arc<Shared>) {
+pub async fn namespaces(changes: impl Stream<Item = Change<v1::Namespace>> + Unpin, shared: Arc<Shared>) {
     let apply = |namespace: &v1::Namespace| {
         let labels = namespace.metadata.labels.clone().unwrap_or_default();
         shared.lock().cluster.apply_namespace(name(&namespace.metadata), labels);
     };
+    let delete = |key: &PodKey| shared.lock().cluster.delete_namespace(&key.name);
+    let known = || shared.lock().cluster.view().namespace_names().map(|name| PodKey::new("", name)).collect();
+    feed(changes, apply, delete, known).await;
+}
+
+/// Feeds objects of one kind until the watch ends. `known` are those that the state has: what a list lacks of them is deleted. What has no namespace has an
+/// empty one in its key.
+async fn feed<K: Resource>(
+    mut changes: impl Stream<Item = Change<K>> + Unpin,
+    apply: impl Fn(&K),
+    delete: impl Fn(&PodKey),
+    known: impl Fn() -> Vec<PodKey>,
+) {
     while let Some(change) = changes.next().await {
         match change {
-            Change::Apply(namespace) => apply(&namespace),
-            Change::Delete(namespace) => shared.lock().cluster.delete_namespace(name(&namespace.metadata)),
-            Change::Reset(namespaces) => {
-                let listed: HashSet<&str> = namespaces.iter().map(|namespace| name(&namespace.metadata)).collect();
-                let known = shared.lock().cluster.snapshot();
-                for gone in known.namespace_names().filter(|name| !listed.contains(name)) {
-                    shared.lock().cluster.delete_namespace(gone);
-                }
-                namespaces.iter().for_each(apply);
+            Change::Apply(object) => apply(&object),
+            Change::Delete(object) => delete(&key(&object)),
+            Change::Reset(objects) => {
+                let listed: HashSet<PodKey> = objects.iter().map(key).collect();
+                known().iter().filter(|key| !listed.contains(key)).for_each(&delete);
+                objects.iter().for_each(&apply);
             }
         }
     }
 }
 
-fn namespace(metadata: &ObjectMeta) -> &str {
-    metadata.namespace.as_deref().unwrap_or_default()
+/// Changes the cluster, and tells the queue what changed.
+fn note(shared: &Shared, change: impl FnOnce(&mut Cluster) -> Changes) {
+    shared.change(|state| {
+        let changes = change(&mut state.cluster);
+        state.note(&changes, now());
+    });
+}
+
+fn key<K: Resource>(object: &K) -> PodKey {
+    PodKey::new(object.meta().namespace.as_deref().unwrap_or_default(), name(object.meta()))
 }
 
 fn name(metadata: &ObjectMeta) -> &str {

@@ -419,11 +419,11 @@ fn watch(all: &WholeCluster<'_>, shared: &Arc<Shared>, board: &Arc<Board>, deman
     start.spawn(intake::storage(all.of("csistoragecapacities"), convert::csi_storage_capacity, shared()));
     start.spawn(intake::storage(all.of("volumeattachments"), convert::volume_attachment, shared()));
     let (_, slices) = all.if_served("resourceslices");
-    start.spawn(intake::devices(slices, intake::RESOURCE_SLICES, shared()));
+    start.spawn(intake::resource_slices(slices, shared()));
     let (_, classes) = all.if_served("deviceclasses");
-    start.spawn(intake::devices(classes, intake::DEVICE_CLASSES, shared()));
+    start.spawn(intake::device_classes(classes, shared()));
     let (_, rules) = all.if_served("devicetaintrules");
-    start.spawn(intake::devices(rules, intake::DEVICE_TAINT_RULES, shared()));
+    start.spawn(intake::device_taint_rules(rules, shared()));
     let (status, claims) = all.if_served("resourceclaims");
     start.spawn(intake::device_claims(claims, status, shared()));
 }

@@ -9,10 +9,11 @@ use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use prost::Message;
 
-pub const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/vnd.kubernetes.protobuf");
+/// The media type.
+pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 /// What every body begins with.
-const MAGIC: &[u8] = b"k8s\0";
+pub const MAGIC: &[u8] = b"k8s\0";
 
 /// What can be sent in protobuf.
 pub trait Protobuf: Resource {
@@ -20,19 +21,21 @@ pub trait Protobuf: Resource {
     fn message(&self) -> impl Message;
 }
 
-/// The body that says what it is: the content of a request of [`MEDIA_TYPE`].
-pub fn body<K: Protobuf>(object: &K) -> Vec<u8> {
-    let type_meta = TypeMeta { api_version: K::API_VERSION.to_owned(), kind: K::KIND.to_owned() };
-    let unknown = Unknown { type_meta: Some(type_meta), raw: object.message().encode_to_vec() };
-    let mut body = Vec::with_capacity(MAGIC.len() + unknown.encoded_len());
-    body.extend_from_slice(MAGIC);
-    body.extend_from_slice(&unknown.encode_to_vec());
-    body
+/// The request that `of_body` makes, with the object in it. Answers come in JSON.
+///
+/// # Errors
+/// Those of `of_body`.
+pub fn request<K: Protobuf, E>(object: &K, of_body: impl FnOnce(Vec<u8>) -> Result<Request<Vec<u8>>, E>) -> Result<Request<Vec<u8>>, E> {
+    let mut request = of_body(body(object))?;
+    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    Ok(request)
 }
 
-/// Says that the body is of [`MEDIA_TYPE`]. Answers come in JSON.
-pub fn declare<B>(request: &mut Request<B>) {
-    request.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
+/// The object's message in an envelope that says what it is.
+fn body<K: Protobuf>(object: &K) -> Vec<u8> {
+    let type_meta = TypeMeta { api_version: K::API_VERSION.to_owned(), kind: K::KIND.to_owned() };
+    let unknown = Unknown { type_meta: Some(type_meta), raw: object.message().encode_to_vec() };
+    [MAGIC, &unknown.encode_to_vec()].concat()
 }
 
 #[derive(Clone, PartialEq, Message)]

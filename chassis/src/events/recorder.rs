@@ -274,10 +274,7 @@ impl Call {
     async fn send(&self, client: &kube::Client, namespace: &str) -> kube::Result<()> {
         let events = Request::new(Event::url_path(&(), Some(namespace)));
         let request = match self {
-            Self::Create(event) => events.create(&PostParams::default(), protobuf::body(&**event)).map(|mut request| {
-                protobuf::declare(&mut request);
-                request
-            }),
+            Self::Create(event) => protobuf::request(&**event, |body| events.create(&PostParams::default(), body)),
             Self::Patch { name, body } => events.patch(name, &PatchParams::default(), &kube::api::Patch::Merge(body)),
         };
         client.request_text(request.map_err(kube::Error::BuildRequest)?).await.map(drop)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
+use chassis::client::protobuf::MEDIA_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::Value;
 
@@ -162,7 +163,7 @@ fn perform(call: &Call<'_>, method: &Method, target: &ResourcePath, headers: &He
             &as_json
         }
         // Deletions have their options in it, too.
-        protobuf::MEDIA_TYPE if !body.is_empty() => {
+        MEDIA_TYPE if !body.is_empty() => {
             as_json = Bytes::from(protobuf::object(body).map_err(ApiError::bad_request)?.to_string());
             &as_json
         }

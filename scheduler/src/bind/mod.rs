@@ -157,9 +157,7 @@ fn request(pod: &Pod, node: &str) -> send::Built {
         },
     };
     let pods = kube::core::Request::new(<v1::Pod as kube::Resource>::url_path(&(), Some(&pod.key.namespace)));
-    let mut request = pods.create_subresource("binding", &pod.key.name, &PostParams::default(), protobuf::body(&binding))?;
-    protobuf::declare(&mut request);
-    Ok(request)
+    protobuf::request(&binding, |body| pods.create_subresource("binding", &pod.key.name, &PostParams::default(), body))
 }
 
 /// Reads the pod until it says what became of the binding; `error` is what the binding itself said.

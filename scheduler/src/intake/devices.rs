@@ -1,7 +1,7 @@
 //! Devices, their classes and taints, and claims for them.
 
-use super::{name, namespace};
-use crate::state::{Shared, now};
+use super::{feed, note};
+use crate::state::Shared;
 use api::convert;
 use chassis::watches::{Change, WatchStatus};
 use futures::{Stream, StreamExt as _};
@@ -9,73 +9,53 @@ use k8s_openapi::api::resource::v1::{DeviceClass, DeviceTaintRule, ResourceClaim
 use kube::Resource;
 use placement::cluster::{Changes, Cluster, PodKey};
 use placement::devices::Inventory;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// How objects of one kind get into the state and out of it. What has no namespace is known by an empty one.
-pub struct Kind<K> {
-    apply: fn(&mut Cluster, &K) -> Changes,
-    delete: fn(&mut Cluster, &PodKey) -> Changes,
-    known: fn(&Inventory) -> Vec<PodKey>,
+/// Feeds what drivers offer until the watch ends.
+pub async fn resource_slices(changes: impl Stream<Item = Change<ResourceSlice>> + Unpin, shared: Arc<Shared>) {
+    let apply = |cluster: &mut Cluster, slice: &_| cluster.apply_resource_slice(convert::resource_slice(slice));
+    let delete = |cluster: &mut Cluster, key: &PodKey| cluster.delete_resource_slice(&key.name);
+    let known = |inventory: &Inventory| inventory.slices().keys().map(|name| PodKey::new("", name)).collect();
+    devices(changes, apply, delete, known, &shared).await;
 }
 
-pub const RESOURCE_SLICES: Kind<ResourceSlice> = Kind {
-    apply: |cluster, slice| cluster.apply_resource_slice(convert::resource_slice(slice)),
-    delete: |cluster, key| cluster.delete_resource_slice(&key.name),
-    known: |inventory| inventory.slices().keys().map(|name| PodKey::new("", name)).collect(),
-};
+/// Feeds classes of devices until the watch ends.
+pub async fn device_classes(changes: impl Stream<Item = Change<DeviceClass>> + Unpin, shared: Arc<Shared>) {
+    let apply = |cluster: &mut Cluster, class: &_| cluster.apply_device_class(convert::device_class(class));
+    let delete = |cluster: &mut Cluster, key: &PodKey| cluster.delete_device_class(&key.name);
+    let known = |inventory: &Inventory| inventory.class_names().map(|name| PodKey::new("", name)).collect();
+    devices(changes, apply, delete, known, &shared).await;
+}
 
-pub const DEVICE_CLASSES: Kind<DeviceClass> = Kind {
-    apply: |cluster, class| cluster.apply_device_class(convert::device_class(class)),
-    delete: |cluster, key| cluster.delete_device_class(&key.name),
-    known: |inventory| inventory.class_names().map(|name| PodKey::new("", name)).collect(),
-};
-
-pub const DEVICE_TAINT_RULES: Kind<DeviceTaintRule> = Kind {
-    apply: |cluster, rule| cluster.apply_device_taint_rule(convert::taint_rule(rule)),
-    delete: |cluster, key| cluster.delete_device_taint_rule(&key.name),
-    known: |inventory| inventory.rules().iter().map(|rule| PodKey::new("", &rule.name)).collect(),
-};
-
-const CLAIMS: Kind<ResourceClaim> = Kind {
-    apply: |cluster, claim| cluster.apply_claim(convert::claim(claim)),
-    delete: |cluster, key| cluster.delete_claim(key),
-    known: |inventory| inventory.claims().map(|claim| claim.key.clone()).collect(),
-};
+/// Feeds taints of devices until the watch ends.
+pub async fn device_taint_rules(changes: impl Stream<Item = Change<DeviceTaintRule>> + Unpin, shared: Arc<Shared>) {
+    let apply = |cluster: &mut Cluster, rule: &_| cluster.apply_device_taint_rule(convert::taint_rule(rule));
+    let delete = |cluster: &mut Cluster, key: &PodKey| cluster.delete_device_taint_rule(&key.name);
+    let known = |inventory: &Inventory| inventory.rules().iter().map(|rule| PodKey::new("", &rule.name)).collect();
+    devices(changes, apply, delete, known, &shared).await;
+}
 
 /// Feeds claims until the watch ends, and whether there are any to be had, by the watch's status.
 pub async fn device_claims(changes: impl Stream<Item = Change<ResourceClaim>> + Unpin, status: Arc<WatchStatus>, shared: Arc<Shared>) {
-    let of_state = shared.clone();
-    let changes = changes.inspect(move |change| {
+    let changes = changes.inspect(|change| {
         if let Change::Reset(_) = change {
-            of_state.lock().cluster.serve_claims(status.is_served());
+            shared.lock().cluster.serve_claims(status.is_served());
         }
     });
-    devices(changes, CLAIMS, shared).await;
+    let apply = |cluster: &mut Cluster, claim: &_| cluster.apply_claim(convert::claim(claim));
+    let delete = |cluster: &mut Cluster, key: &PodKey| cluster.delete_claim(key);
+    let known = |inventory: &Inventory| inventory.claims().map(|claim| claim.key.clone()).collect();
+    devices(changes, apply, delete, known, &shared).await;
 }
 
-/// Feeds objects of one kind until the watch ends.
-pub async fn devices<K: Resource>(mut changes: impl Stream<Item = Change<K>> + Unpin, kind: Kind<K>, shared: Arc<Shared>) {
-    let note = |change: &dyn Fn(&mut Cluster) -> Changes| {
-        shared.change(|state| {
-            let changes = change(&mut state.cluster);
-            state.note(&changes, now());
-        });
-    };
-    while let Some(change) = changes.next().await {
-        match change {
-            Change::Apply(object) => note(&|cluster| (kind.apply)(cluster, &object)),
-            Change::Delete(object) => note(&|cluster| (kind.delete)(cluster, &key(&object))),
-            Change::Reset(objects) => {
-                let listed: BTreeSet<PodKey> = objects.iter().map(key).collect();
-                let known = (kind.known)(shared.lock().cluster.view().inventory());
-                known.iter().filter(|known| !listed.contains(known)).for_each(|gone| note(&|cluster| (kind.delete)(cluster, gone)));
-                objects.iter().for_each(|object| note(&|cluster| (kind.apply)(cluster, object)));
-            }
-        }
-    }
-}
-
-fn key<K: Resource>(object: &K) -> PodKey {
-    PodKey::new(namespace(object.meta()), name(object.meta()))
+async fn devices<K: Resource>(
+    changes: impl Stream<Item = Change<K>> + Unpin,
+    apply: impl Fn(&mut Cluster, &K) -> Changes,
+    delete: impl Fn(&mut Cluster, &PodKey) -> Changes,
+    known: impl Fn(&Inventory) -> Vec<PodKey>,
+    shared: &Shared,
+) {
+    let apply = |object: &K| note(shared, |cluster| apply(cluster, object));
+    let delete = |key: &PodKey| note(shared, |cluster| delete(cluster, key));
+    feed(changes, apply, delete, || known(shared.lock().cluster.view().inventory())).await;
 }

@@ -52,11 +52,6 @@ impl DemandBoard {
         }
     }
 
-    /// Forgets every Service but these.
-    pub fn keep_services(&self, keep: impl Fn(&str, &str) -> bool) {
-        self.lock().services.retain(|(namespace, name), _| keep(namespace, name));
-    }
-
     /// Takes a router's report. One that is older than what is known is ignored.
     pub fn take(&self, report: DemandReport, shared: &Shared, board: &Board) -> Result<(), DemandError> {
         for row in &report.demand {

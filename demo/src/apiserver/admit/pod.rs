@@ -1,6 +1,8 @@
 //! Admission of pods: namespace's ServiceAccount and its token volume, priority, default tolerations, quality of
 //! service, scheduling gates.
 
+use std::fmt::Display;
+
 use placement::units::Quantity;
 use serde_json::{Value, json};
 
@@ -63,24 +65,23 @@ fn priority(call: &Call<'_>, name: &str, spec: &mut Value) -> Result<(), ApiErro
             defaults.min_by_key(|c| c["value"].as_i64())
         }
     };
+    let computed = |what: &str, given: &dyn Display, computed: &dyn Display| {
+        let why = format!(
+            "{what} ({given}) must not be provided in pod spec; priority admission controller computed {computed} from the given \
+             PriorityClass name"
+        );
+        ApiError::forbidden(pods, name, &why)
+    };
     let value = class.as_ref().and_then(|c| c["value"].as_i64()).unwrap_or_default();
     if let Some(given) = spec["priority"].as_i64().filter(|given| *given != value) {
-        let why = format!(
-            "the integer value of priority ({given}) must not be provided in pod spec; priority admission \
-             controller computed {value} from the given PriorityClass name"
-        );
-        return Err(ApiError::forbidden(pods, name, &why));
+        return Err(computed("the integer value of priority", &given, &value));
     }
     spec["priority"] = value.into();
     if let Some(class) = class {
         spec["priorityClassName"] = class["metadata"]["name"].clone();
         if let Some(policy) = class["preemptionPolicy"].as_str() {
             if let Some(given) = spec["preemptionPolicy"].as_str().filter(|given| *given != policy) {
-                let why = format!(
-                    "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission \
-                     controller computed {policy} from the given PriorityClass name"
-                );
-                return Err(ApiError::forbidden(pods, name, &why));
+                return Err(computed("the string value of PreemptionPolicy", &given, &policy));
             }
             spec["preemptionPolicy"] = policy.into();
         }

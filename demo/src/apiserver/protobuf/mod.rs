@@ -8,16 +8,11 @@ use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chassis::client::protobuf::MAGIC;
 use serde_json::{Map, Value, json};
 
 use super::verbs::seconds;
 use wire::{Item, items, text};
-
-/// The media type.
-pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
-
-/// What every body begins with.
-const MAGIC: &[u8] = b"k8s\0";
 
 /// Fields by number, for each message.
 static MESSAGES: LazyLock<HashMap<&'static str, HashMap<u64, Field>>> = LazyLock::new(|| {
