@@ -2,6 +2,7 @@
 
 use super::{Pod, PodKey, StorageChange};
 use crate::topology::PairStat;
+use crate::units::Timestamp;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -51,12 +52,13 @@ pub enum ClusterEvent {
     },
     /// A storage object appeared, changed or went, in a way that may help.
     Storage(StorageChange),
-    /// The figures of an unordered pair changed. `old` is what stood before, whether or not it was still fresh.
+    /// The figures of an unordered pair changed by a report made at `at`, at which time neither need be fresh.
     RttChanged {
         a: String,
         b: String,
         old: Option<PairStat>,
         new: PairStat,
+        at: Timestamp,
     },
     /// A claim appeared, changed or went; `freed`: devices are to be had that were its.
     ClaimChanged {

@@ -3,6 +3,7 @@
 use super::columns::{CHUNK, FixedSlot};
 use super::live::Cluster;
 use super::{Changes, ClusterEvent, NodeIx, Workload};
+use crate::constraint::Statistic;
 use crate::score::demand::Demand;
 use crate::topology::{PairChange, PairStat};
 use crate::units::{Micros, Span, Timestamp};
@@ -22,8 +23,8 @@ impl Cluster {
         }
         let PairChange { before, after } = state.rtt.set(a, b, stat);
         match after {
-            Some(new) if before.is_none_or(|old| matters(&old, &new, state.settings.max_age)) => {
-                smallvec![ClusterEvent::RttChanged { a: from.to_owned(), b: to.to_owned(), old: before, new }]
+            Some(new) if before.is_none_or(|old| matters(&old, &new, stat.at, state.settings.max_age)) => {
+                smallvec![ClusterEvent::RttChanged { a: from.to_owned(), b: to.to_owned(), old: before, new, at: stat.at }]
             }
             _ => Changes::new(),
         }
@@ -64,8 +65,9 @@ impl Cluster {
     }
 }
 
-/// Whether a verdict may differ: other figures, or the same ones after the old had expired. A pair that is merely confirmed is no event.
-fn matters(old: &PairStat, new: &PairStat, max_age: Span) -> bool {
-    let figures = |stat: &PairStat| (stat.p50, stat.p90, stat.kind.admits());
-    figures(old) != figures(new) || new.at.since(old.at) > max_age
+/// Whether a verdict may differ at `at`: other figures, or the same ones while the old have expired, or the new (those of the other end, when this one's hold
+/// no longer). A pair that is merely confirmed is no event.
+fn matters(old: &PairStat, new: &PairStat, at: Timestamp, max_age: Span) -> bool {
+    let figures = |stat: &PairStat| (stat.p50, stat.p90, stat.admissible(Statistic::P90, at, max_age).is_some());
+    figures(old) != figures(new)
 }

@@ -5,7 +5,7 @@ use crate::cluster::{ClusterEvent, Pod, PodKey, mix, name_hash};
 use crate::constraint::{DelayBound, Missing, Reference, Statistic};
 use crate::devices::ClaimName;
 use crate::topology::PairStat;
-use crate::units::{Micros, Span};
+use crate::units::{Micros, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use smallvec::{SmallVec, smallvec};
 
@@ -293,9 +293,9 @@ impl WakeOn {
             }
             ClusterEvent::Storage(change) => volumes(&|wait| wait.changed(change)),
             ClusterEvent::PodRelabelled { before, after } => pods(&|wait| wait.relabelled(before, after)),
-            ClusterEvent::RttChanged { a, b, old, new } => {
+            ClusterEvent::RttChanged { a, b, old, new, at } => {
                 old.is_none() && self.unknown.as_ref().is_some_and(|name| name == a || name == b)
-                    || self.rtts.iter().any(|wait| wait.ends_at(a, b) && wait.helped(old.as_ref(), new, self.max_age))
+                    || self.rtts.iter().any(|wait| wait.ends_at(a, b) && wait.helped(old.as_ref(), new, *at, self.max_age))
             }
             ClusterEvent::ClaimChanged { key, freed } => {
                 *freed && self.devices || key.namespace == self.pod.namespace && self.claims.contains(&key.name)
@@ -311,12 +311,11 @@ impl RttWait {
         self.node.as_ref().is_none_or(|node| node == a || node == b)
     }
 
-    /// The pair is within the bound now and was not before, or was not known well enough.
-    fn helped(&self, old: Option<&PairStat>, new: &PairStat, max_age: Span) -> bool {
+    /// The pair is within the bound at `at` and was not before, or was not known well enough.
+    fn helped(&self, old: Option<&PairStat>, new: &PairStat, at: Timestamp, max_age: Span) -> bool {
         let unmeasured = self.missing == Missing::Allow;
-        let within = |stat: &PairStat| if stat.kind.admits() { stat.figure(self.statistic) <= self.max } else { unmeasured };
-        let still_fresh = |stat: &&PairStat| new.at.since(stat.at) <= max_age;
-        within(new) && !old.filter(still_fresh).map_or(unmeasured, within)
+        let within = |stat: &PairStat| stat.admissible(self.statistic, at, max_age).map_or(unmeasured, |figure| figure <= self.max);
+        within(new) && !old.map_or(unmeasured, within)
     }
 }
 
@@ -325,7 +324,6 @@ mod tests {
     use super::*;
     use crate::constraint::{DelaySource, ReplicaRule};
     use crate::topology::Kind;
-    use crate::units::Timestamp;
     use std::sync::Arc;
 
     fn stat(us: u32, at: u64) -> PairStat {
@@ -352,7 +350,7 @@ mod tests {
     #[test]
     fn an_rtt_wakes_only_when_it_comes_within_the_bound() {
         let check = |a: &str, b: &str, old: Option<PairStat>, new: PairStat, wakes: bool| {
-            let event = ClusterEvent::RttChanged { a: a.into(), b: b.into(), old, new };
+            let event = ClusterEvent::RttChanged { a: a.into(), b: b.into(), old, new, at: new.at };
             assert_eq!(waiting_for_edge_1(25_000).wakes(&event), wakes, "{event:?}");
         };
         check("edge-1", "n", Some(stat(30_000, 0)), stat(25_000, 1), true);
@@ -372,13 +370,18 @@ mod tests {
         let mut wake = waiting_for_edge_1(25_000);
         wake.rtts[0].missing = Missing::Allow;
         let lost = PairStat { kind: Kind::Estimated, ..stat(90_000, 1) };
-        let check = |old, new, wakes| {
-            assert_eq!(wake.wakes(&ClusterEvent::RttChanged { a: "edge-1".into(), b: "n".into(), old, new }), wakes);
+        let check_at = |at, old, new, wakes| {
+            let event = ClusterEvent::RttChanged { a: "edge-1".into(), b: "n".into(), old, new, at: Timestamp(at) };
+            assert_eq!(wake.wakes(&event), wakes);
         };
+        let check = |old, new, wakes| check_at(1, old, new, wakes);
         check(Some(stat(30_000, 0)), lost, true);
         check(Some(stat(20_000, 0)), lost, false);
         check(None, stat(20_000, 1), false);
         check(Some(lost), stat(30_000, 1), false);
+        // What the other end had measured before is all that is left, and too old.
+        check_at(1_500, Some(stat(30_000, 1_000)), stat(30_000, 1), true);
+        check_at(1_001, Some(stat(30_000, 1_000)), stat(30_000, 1), false);
     }
 
     #[test]
@@ -387,7 +390,8 @@ mod tests {
         let unknown = Hold::UnknownReference { from: "edge-1".into(), namespace: "shop".into() };
         let wake = WakeOn::new(&PodKey::new("shop", "web"), Span(1_000)).hold(&unknown, &[bound]);
         let check = |a: &str, old, kind, wakes| {
-            let event = ClusterEvent::RttChanged { a: a.into(), b: "n".into(), old, new: PairStat { kind, ..stat(1, 1) } };
+            let event =
+                ClusterEvent::RttChanged { a: a.into(), b: "n".into(), old, new: PairStat { kind, ..stat(1, 1) }, at: Timestamp(1) };
             assert_eq!(wake.wakes(&event), wakes, "{event:?}");
         };
         check("edge-1", None, Kind::Measured, true);
