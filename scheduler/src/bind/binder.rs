@@ -1,11 +1,12 @@
 //! Carries out decisions: each binding is a task of its own, a bounded number at once, checked against the lease right before it is sent.
 
 use super::devices::ClaimWriter;
+use super::nominate::{nominate, takes_time};
 use super::volumes::bind_volumes;
 use super::{BindError, Bound, Clients, Patience, bind, devices::DeviceError};
 use crate::metrics::{Attempt, Metrics};
 use crate::queue::Popped;
-use crate::state::{Shared, now};
+use crate::state::{Shared, State, now};
 use crate::tell::{Failure, Teller};
 use chassis::client::Departure;
 use chassis::lease::Leadership;
@@ -43,7 +44,11 @@ impl Binder {
 
     async fn carry_out(&self, popped: Popped, node: &str, decision: &Decision, started: Instant) {
         let pod = &popped.pod;
-        let outcome = match self.bind_volumes(pod, node).await {
+        let prepared = async {
+            self.nominate(pod, node).await?;
+            self.bind_volumes(pod, node).await
+        };
+        let outcome = match prepared.await {
             Ok(()) => self.bind_pod(pod, node).await,
             Err(outcome) => outcome,
         };
@@ -71,6 +76,21 @@ impl Binder {
                 Err(why) => tracing::warn!(claim = %claim.key, pod = %pod.key, ?why, "its devices are not given back"),
             }
         });
+    }
+
+    /// Says which node is meant, where the pod's claims come first.
+    async fn nominate(&self, pod: &Pod, node: &str) -> Result<(), Bound> {
+        {
+            let state = self.shared.lock();
+            let view = state.cluster.view();
+            let nominated = view.pod(&pod.key).is_some_and(|known| known.pod.nominated_node.as_deref() == Some(node));
+            if nominated || !takes_time(view, pod) {
+                return Ok(());
+            }
+        }
+        let Some(Ok(_slot)) = self.shutdown.interrupt(self.slots.acquire()).await else { return Err(Bound::CalledOff) };
+        self.teller.nominated(pod, node);
+        nominate(&self.clients, pod, node, self.patience, &self.departure(), self.shutdown.signalled()).await
     }
 
     /// Gets the pod's claims their volumes, where some have none. May take minutes, in which no slot is held.
@@ -126,31 +146,38 @@ impl Binder {
             Bound::Elsewhere { node: other } => {
                 tracing::warn!(pod = %pod.key, node, other, "another scheduler bound the pod");
                 self.metrics.attempted(pod, Attempt::Error, time);
-                self.give_back(|queue| queue.done(pod), pod);
+                self.give_back(|state| state.queue.done(pod), pod);
             }
             Bound::Gone => {
                 tracing::debug!(pod = %pod.key, "the pod is gone");
-                self.give_back(|queue| queue.done(pod), pod);
+                self.give_back(|state| state.queue.done(pod), pod);
             }
             // The pod was put back by the caller.
             Bound::CalledOff => {}
             Bound::Failed(error) => {
                 tracing::warn!(pod = %pod.key, node, %error, "the pod was not bound");
                 self.metrics.attempted(pod, Attempt::Error, time);
-                self.give_back(|queue| queue.retry(pod, now()), pod);
+                let retry = |state: &mut State| {
+                    state.cluster.nominate(&pod.key, &pod.uid, None);
+                    state.queue.retry(pod, now());
+                };
+                self.give_back(retry, pod);
                 self.teller.failed(pod, Failure::SchedulerError, &error.to_string(), &error.to_string());
             }
         }
     }
 
-    fn give_back(&self, end: impl FnOnce(&mut crate::queue::Queue<placement::cluster::ClusterEvent>), pod: &Pod) {
+    fn give_back(&self, end: impl FnOnce(&mut State), pod: &Pod) {
         self.shared.change(|state| {
             // Nothing to forget when the watch was faster and said where the pod is, or when a new pod has the name.
             if state.cluster.view().pod(&pod.key).is_some_and(|view| view.pod.uid == pod.uid) {
                 let changes = state.cluster.forget(&pod.key);
                 state.note(&changes, now());
             }
-            end(&mut state.queue);
+            end(state);
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

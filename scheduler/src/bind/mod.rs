@@ -17,6 +17,7 @@
 
 mod binder;
 mod devices;
+mod nominate;
 mod send;
 mod volumes;
 

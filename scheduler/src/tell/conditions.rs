@@ -41,6 +41,13 @@ impl ConditionWriter {
         self.wake.notify_one();
     }
 
+    /// Somebody else writes the nominated node: a condition that waits for the pod comes with the same.
+    pub fn nominated(&self, pod: &placement::cluster::Pod, node: &str) {
+        if let Some(pending) = self.lock().get_mut(&pod.key).filter(|pending| pending.told.uid == pod.uid) {
+            pending.told.nominated = Some(node.to_owned());
+        }
+    }
+
     /// Writes until shutdown.
     pub async fn run(self, client: Client, shared: Arc<Shared>, shutdown: Shutdown) {
         let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);

@@ -53,6 +53,14 @@ impl Teller {
         self.events_of(pod).publish(reference(pod), EventType::Normal, "Scheduled", "Binding", event_note(decision));
     }
 
+    /// The pod is about to be nominated to the node: a condition that is yet to be written must not take that back.
+    pub fn nominated(&self, pod: &Pod, node: &str) {
+        if let Some(told) = self.shared.lock().told.get_mut(&pod.key).filter(|told| told.uid == pod.uid) {
+            told.nominated = Some(node.to_owned());
+        }
+        self.conditions.nominated(pod, node);
+    }
+
     /// A pod that runs is outside its bounds, or within them again.
     pub fn bound(&self, news: &BoundNews) {
         let (pod, kind, reason, note) = match news {
