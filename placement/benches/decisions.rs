@@ -1,22 +1,23 @@
 //! Decisions per second on one core, allocations per decision, bytes per node and per pod. Prints `name figure unit`.
 //!
 //! Clusters of 1,000, 5,000 and 20,000 nodes; 2,000 distinct pod shapes, each with resources, tolerations and a delay bound, half with a selector and a
-//! quarter with preferred terms; every score on; a snapshot and an assume with each decision. The snapshot is let go before, as the cycle does; with
-//! `snapshot-held` it is not, so that every assume pays for copy-on-write. 200 reference nodes, each measured to 200 to 2,000 others (the store's rows
-//! are sparse beyond 4,096 nodes).
+//! quarter with preferred terms; every score on; a snapshot and an assume with each decision, which is timed as the scheduler times it. The snapshot is let
+//! go before, as the cycle does; with `snapshot-held` it is not, so that every assume pays for copy-on-write. 200 reference nodes, each measured to 200 to
+//! 2,000 others (the store's rows are sparse beyond 4,096 nodes).
 
 #[allow(dead_code)] // Not every bench needs all of it.
 mod measure;
 
-use measure::core_seconds;
+use measure::{core_seconds, wall_seconds};
 use placement::cluster::*;
 use placement::constraint::{DelayBound, DelaySource, Missing, Reference, ReplicaRule, Statistic};
-use placement::plan::{Choice, Planner, Warmth};
+use placement::plan::{Choice, Planner, Stopwatch, Warmth};
 use placement::topology::{Kind, PairStat};
 use placement::units::{Bytes, Micros, MilliCpu, Timestamp};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 struct Counting;
 
@@ -186,7 +187,8 @@ fn named(shape: &Pod, i: usize) -> Pod {
 fn run(planner: &mut Planner, cluster: &mut Cluster, pods: &[Pod], hold_snapshot: bool) -> (usize, f64, f64) {
     let start = core_seconds();
     let (mut placed, mut in_choose) = (0, 0);
-    for pod in pods {
+    for (at, pod) in pods.iter().enumerate() {
+        planner.stopwatch.begin(at % 10 == 0);
         let snapshot = cluster.snapshot();
         let before = ALLOCATIONS.load(Relaxed);
         let choice = planner.choose(&snapshot, pod, NOW, Warmth::Warm);
@@ -236,7 +238,7 @@ fn main() {
             cluster.apply_pod(pod.clone());
         }
         println!("{nodes}-nodes/bytes-per-pod {} B", (live() - before) / cluster.view().pod_count() as i64);
-        let mut planner = Planner::new();
+        let mut planner = Planner::timed(Stopwatch::new(|| Duration::from_secs_f64(wall_seconds())));
         let (_, rate, _) = run(&mut planner, &mut cluster, &warm, false);
         println!("{nodes}-nodes/first-sight {rate:.0} decisions/s");
         let (placed, rate, allocations) = run(&mut planner, &mut cluster, &pods, false);

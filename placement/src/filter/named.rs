@@ -15,6 +15,17 @@ pub enum NamedBy {
     Both,
 }
 
+impl NamedBy {
+    /// By name.
+    pub fn plugins(self) -> &'static [&'static str] {
+        match self {
+            NamedBy::NodeName => &["NodeName"],
+            NamedBy::NodeAffinity => &["NodeAffinity"],
+            NamedBy::Both => &["NodeAffinity", "NodeName"],
+        }
+    }
+}
+
 /// As kube-scheduler prints a set of plugins.
 impl fmt::Display for NamedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

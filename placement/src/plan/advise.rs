@@ -44,7 +44,7 @@ impl Planner {
         self.scratch.candidates.clear();
         let within = judged.iter().filter(|(_, reason)| reason.is_none()).filter_map(|(ix, _)| *ix);
         self.scratch.candidates.extend(within.map(|ix| ix.0));
-        self.scratch.rank(&self.columns, &query);
+        self.scratch.rank(&self.columns, &query, &mut self.stopwatch);
         let limit = self.scratch.limit(&query);
         let mut costs = self.scratch.costs.iter();
         let advice = judged.into_iter().map(|(ix, reason)| match reason {

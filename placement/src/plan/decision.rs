@@ -3,7 +3,7 @@
 use super::{Hold, Reason, WakeOn};
 use crate::cluster::{ClusterEvent, PodKey};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One score of one node: plugin name, what the plugin gave, what that is among the nodes that fit (0 to 100), and weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +84,15 @@ impl Decision {
         }
     }
 
+    /// Filters that rejected the pod, by name.
+    pub fn rejected_by(&self) -> BTreeSet<&'static str> {
+        match &self.outcome {
+            Outcome::Place { .. } => BTreeSet::new(),
+            Outcome::Held(hold) => hold.plugins().into_iter().collect(),
+            Outcome::Unschedulable => self.reasons().flat_map(Reason::plugins).collect(),
+        }
+    }
+
     /// Every reason of every rejected node.
     pub fn reasons(&self) -> impl Iterator<Item = &Reason> {
         self.nodes.iter().flat_map(|n| match &n.verdict {
@@ -138,5 +147,10 @@ mod tests {
         };
         assert_eq!(decision.message(), "0/5 nodes are available: 2 RTT from edge-1 above 25 ms, 3 Insufficient cpu.");
         assert_eq!(far(31_200).detail(), "31.2 ms from edge-1, bound 25 ms");
+        assert_eq!(decision.rejected_by().into_iter().collect::<Vec<_>>(), ["DelayBound", "NodeResourcesFit"]);
+        let held = |hold| Decision { outcome: Outcome::Held(hold), ..decision.clone() }.rejected_by().into_iter().collect::<Vec<_>>();
+        assert_eq!(held(Hold::NamesConflict), ["NodeAffinity", "NodeName"]);
+        assert_eq!(held(Hold::ReferenceNotPlaced { from: "a".into() }), ["DelayBound"]);
+        assert!(held(Hold::NoNodes).is_empty());
     }
 }

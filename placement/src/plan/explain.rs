@@ -3,7 +3,7 @@
 use super::planner::{Resolved, resolve};
 use super::rank::{Query, Scorer};
 use super::{Decision, Hold, NodeVerdict, Outcome, Planner, PodWait, Verdict, VolumeWait, WakeOn, Warmth};
-use crate::cluster::{NodeIx, Pod, PodKey, Snapshot};
+use crate::cluster::{NodeIx, Pod, PodKey, Point, Snapshot};
 use crate::constraint::{BoundVerdict, DelayBound, ResolvedBound};
 use crate::filter::{self, Subject};
 use crate::units::Timestamp;
@@ -26,7 +26,7 @@ pub(super) fn held(snapshot: &Snapshot, pod: &Pod, hold: Hold) -> Decision {
 
 impl Planner {
     pub(super) fn judge(&mut self, snapshot: &Snapshot, pod: &Pod, now: Timestamp, warm: Warmth) -> Decision {
-        match resolve(snapshot, pod, warm, &[]) {
+        match self.prefilter(snapshot, pod, warm, &[]) {
             Ok(bounds) => self.explain(snapshot, pod, &bounds, now),
             Err(hold) => held(snapshot, pod, hold),
         }
@@ -35,7 +35,7 @@ impl Planner {
     /// The decision for a pending pod, in the same words as [`place`](Planner::place). Where a node is found there are no verdicts, at a hundredth of the
     /// price in a large cluster; where none fits, every node has one.
     pub fn decide(&mut self, snapshot: &Snapshot, pod: &Pod, now: Timestamp, warm: Warmth) -> Decision {
-        let bounds = match resolve(snapshot, pod, warm, &[]) {
+        let bounds = match self.prefilter(snapshot, pod, warm, &[]) {
             Ok(bounds) => bounds,
             Err(hold) => return held(snapshot, pod, hold),
         };
@@ -59,6 +59,10 @@ impl Planner {
     pub(super) fn explain(&mut self, snapshot: &Snapshot, pod: &Pod, bounds: &Resolved<'_>, now: Timestamp) -> Decision {
         let query = Query::new(&mut self.columns, snapshot, pod, bounds.as_deref(), now);
         let best = self.best(&query);
+        // Why each node was rejected is for the filters to say.
+        if best.is_none() {
+            self.stopwatch.enter(Point::Filter);
+        }
         let taken = self.beside_nominated(snapshot, pod, bounds.as_deref(), now);
         let scorer = Scorer::new(&self.columns, &query, &self.scratch.candidates);
         let limit = self.scratch.limit(&query);
@@ -81,6 +85,7 @@ impl Planner {
             .into_iter()
             .map(|ix| NodeVerdict { node: snapshot.name(ix).to_owned(), verdict: verdict(ix) })
             .collect();
+        self.stopwatch.stop();
         let outcome = match best {
             Some(ix) => Outcome::Place {
                 node: snapshot.name(ix).to_owned(),

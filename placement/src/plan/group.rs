@@ -5,10 +5,9 @@
 
 use super::columns::Columns;
 use super::explain::{figures_of_member, held, unplaceable};
-use super::planner::resolve;
 use super::rank::Query;
 use super::{Decision, Outcome, Planner, WakeOn, Warmth};
-use crate::cluster::{CHUNK, NodeIx, Pod, PodKey, Snapshot, basic};
+use crate::cluster::{CHUNK, NodeIx, Pod, PodKey, Point, Snapshot, basic};
 use crate::constraint::{DelayBound, Missing, ReplicaRule, ResolvedBound, pods_behind};
 use crate::filter::{AmongPods, pod_topology_spread};
 use crate::units::Timestamp;
@@ -54,7 +53,7 @@ impl Planner {
         };
         let mut members = Vec::with_capacity(pods.len());
         for (at, pod) in pods.iter().enumerate() {
-            let bounds = match resolve(snapshot, pod, warm, &keys) {
+            let bounds = match self.prefilter(snapshot, pod, warm, &keys) {
                 Ok(bounds) => bounds,
                 Err(hold) => return fails(at, held(snapshot, pod, hold)),
             };
@@ -65,6 +64,7 @@ impl Planner {
             let links = if bounds.is_some() { links(snapshot, pods, at) } else { Vec::new() };
             members.push(Member { pod, links, candidates });
         }
+        self.stopwatch.enter(Point::Filter);
         // Members that are placed one after the other may not keep each other out, nor skew what each alone would not.
         let among_pods = pods.iter().any(|pod| {
             let (constraints, _) = pod_topology_spread::constraints(snapshot, pod);
@@ -72,7 +72,9 @@ impl Planner {
             constraints.iter().any(|constraint| constraint.hard) || terms.iter().any(|terms| !terms.is_empty())
         });
         let mut search = Search { snapshot, now, members: &members, columns: &mut self.columns, among_pods, steps: 0 };
-        let Some(nodes) = search.run() else {
+        let found = search.run();
+        self.stopwatch.stop();
+        let Some(nodes) = found else {
             return GroupDecision { decisions: pods.iter().map(|pod| unplaceable(snapshot, pod, &keys)).collect() };
         };
         let placements: Vec<(&PodKey, NodeIx)> = keys.iter().zip(nodes.iter().copied()).collect();
@@ -93,8 +95,10 @@ impl Planner {
     /// Nodes that fit the pod by itself: those in the band by score, then the others by cost.
     fn candidates(&mut self, snapshot: &Snapshot, pod: &Pod, bounds: Option<&[ResolvedBound<'_>]>, now: Timestamp) -> Vec<u32> {
         let query = Query::new(&mut self.columns, snapshot, pod, bounds, now);
-        self.scratch.filter(&self.columns, &query);
-        self.scratch.rank(&self.columns, &query);
+        self.stopwatch.enter(Point::Filter);
+        self.scratch.filter(&self.columns, &query, &mut self.stopwatch);
+        self.stopwatch.enter(Point::Score);
+        self.scratch.rank(&self.columns, &query, &mut self.stopwatch);
         self.scratch.in_order(&self.columns, &query)
     }
 }

@@ -2,8 +2,8 @@
 
 use super::columns::Columns;
 use super::rank::{Query, Scratch};
-use super::{Choice, Decision, Hold, Warmth};
-use crate::cluster::{NodeIx, Pod, PodKey, Snapshot};
+use super::{Choice, Decision, Hold, Stopwatch, Warmth};
+use crate::cluster::{NodeIx, Pod, PodKey, Point, Snapshot};
 use crate::constraint::{self, Referrer, ResolvedBound, mutual_groups};
 use crate::filter::{Volumes, dynamic_resources::Claims, named};
 use crate::units::Timestamp;
@@ -15,6 +15,8 @@ use smallvec::SmallVec;
 pub struct Planner {
     pub(super) columns: Columns,
     pub(super) scratch: Scratch,
+    /// What the attempt at hand spends its time with.
+    pub stopwatch: Stopwatch,
 }
 
 /// Bounds with their nodes; `None` where bounds are not looked at.
@@ -25,10 +27,15 @@ impl Planner {
         Planner::default()
     }
 
+    /// One whose attempts are timed.
+    pub fn timed(stopwatch: Stopwatch) -> Planner {
+        Planner { stopwatch, ..Planner::default() }
+    }
+
     /// The node for a pending pod, without words. The same answer as [`place`](Planner::place), at a hundredth of its price in a large cluster: ask
     /// this first, and for the table when nothing fits or somebody wants to know.
     pub fn choose(&mut self, snapshot: &Snapshot, pod: &Pod, now: Timestamp, warm: Warmth) -> Choice {
-        let bounds = match resolve(snapshot, pod, warm, &[]) {
+        let bounds = match self.prefilter(snapshot, pod, warm, &[]) {
             Ok(bounds) => bounds,
             Err(hold) => return Choice::Held(hold),
         };
@@ -39,16 +46,45 @@ impl Planner {
         }
     }
 
+    /// [`resolve`], timed; where the pod is not held the stage goes on until nodes are filtered.
+    pub(super) fn prefilter<'a>(
+        &mut self,
+        snapshot: &'a Snapshot,
+        pod: &'a Pod,
+        warm: Warmth,
+        group: &[PodKey],
+    ) -> Result<Resolved<'a>, Hold> {
+        self.stopwatch.enter(Point::PreFilter);
+        let bounds = resolve(snapshot, pod, warm, group);
+        if bounds.is_err() {
+            self.stopwatch.stop();
+        }
+        bounds
+    }
+
     /// The node that the pod was promised, if it still fits there, else the best.
     pub(super) fn best(&mut self, query: &Query<'_>) -> Option<NodeIx> {
-        self.scratch.filter(&self.columns, query);
+        self.stopwatch.enter(Point::Filter);
+        self.scratch.filter(&self.columns, query, &mut self.stopwatch);
+        self.stopwatch.enter(Point::Filter);
         self.honour_nominations(query);
-        self.scratch.rank(&self.columns, query);
+        let best = self.best_of_candidates(query);
+        self.stopwatch.stop();
+        best
+    }
+
+    fn best_of_candidates(&mut self, query: &Query<'_>) -> Option<NodeIx> {
+        if self.scratch.candidates.is_empty() {
+            self.scratch.costs.clear();
+            return None;
+        }
+        self.stopwatch.enter(Point::Score);
+        self.scratch.rank(&self.columns, query, &mut self.stopwatch);
         let promised = query.pod.nominated_node.as_deref().and_then(|name| query.snapshot.node_index(name));
         if let Some(promised) = promised.filter(|ix| self.scratch.candidates.binary_search(&ix.0).is_ok()) {
             return Some(promised);
         }
-        let at = self.scratch.best(&self.columns, query)?;
+        let at = self.scratch.best(&self.columns, query, &mut self.stopwatch)?;
         Some(NodeIx(self.scratch.candidates[at]))
     }
 

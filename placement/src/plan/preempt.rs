@@ -70,7 +70,13 @@ impl Planner {
     /// `decision`: the pod fits no node, with every node's verdict, made on this snapshot. `None`: the pod's profile does not preempt.
     pub fn preempt(&mut self, snapshot: &Snapshot, pod: &Pod, decision: &Decision, now: Timestamp) -> Option<Preemption> {
         let preempts = snapshot.profile(pod).plugins.has(Point::PostFilter, Plugin::DefaultPreemption);
-        preempts.then(|| self.make_room(snapshot, pod, decision, now))
+        preempts.then(|| {
+            self.stopwatch.enter(Point::PostFilter);
+            self.stopwatch.ask(Plugin::DefaultPreemption);
+            let preemption = self.make_room(snapshot, pod, decision, now);
+            self.stopwatch.stop();
+            preemption
+        })
     }
 
     fn make_room(&mut self, snapshot: &Snapshot, pod: &Pod, decision: &Decision, now: Timestamp) -> Preemption {

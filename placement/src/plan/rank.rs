@@ -1,5 +1,6 @@
 //! From a pod to the nodes that fit it and the best of them, over columns alone.
 
+use super::Stopwatch;
 use super::columns::Columns;
 use crate::cluster::{
     BASIC, CHUNK, Labels, LoadChunk, NodeIx, NodeSelectorTerm, Plugin, Pod, Point, Profile, Resources, Snapshot, SpreadConstraint, basic,
@@ -277,13 +278,21 @@ const UNMEASURED: u32 = u32::MAX;
 
 impl Scratch {
     /// Fills `candidates` with the nodes that pass every filter.
-    pub fn filter(&mut self, columns: &Columns, query: &Query<'_>) {
+    pub fn filter(&mut self, columns: &Columns, query: &Query<'_>, watch: &mut Stopwatch) {
         let (snapshot, on) = (query.snapshot, |plugin| query.profile.filters(plugin));
+        // One set of nodes answers for all that taints can keep out.
+        [Plugin::NodeUnschedulable, Plugin::TaintToleration, Plugin::ControlPlane]
+            .into_iter()
+            .filter(|plugin| on(*plugin))
+            .for_each(|plugin| watch.note(plugin));
+        watch.ask(Plugin::TaintToleration);
         self.mask.clone_from(columns.tolerance_mask(query.tolerance));
         for affinity in [query.affinity, query.added].into_iter().flatten().filter(|_| on(Plugin::NodeAffinity)) {
+            watch.ask(Plugin::NodeAffinity);
             self.mask.intersect_with(columns.affinity_mask(affinity));
         }
         if cloud_role::applies(snapshot, query.pod) {
+            watch.ask(Plugin::CloudRole);
             self.mask.intersect_with(&columns.cloud);
         }
         // Neither contradicts the other: such a pod is held.
@@ -294,18 +303,22 @@ impl Scratch {
             self.mask.intersect_with(&self.one);
         }
         if let Some(name) = query.pod.node_name.as_ref().filter(|_| on(Plugin::NodeName)) {
+            watch.ask(Plugin::NodeName);
             let named = snapshot.node_index(name).filter(|ix| self.mask.contains(ix.at()));
             self.mask.clear();
             named.into_iter().for_each(|ix| self.mask.insert(ix.at()));
         }
         if !query.pod.host_ports.is_empty() && on(Plugin::NodePorts) {
+            watch.ask(Plugin::NodePorts);
             node_ports::restrict(snapshot, &query.pod.host_ports, &mut self.mask);
         }
-        if on(Plugin::NodeDeclaredFeatures) {
+        if on(Plugin::NodeDeclaredFeatures) && !query.pod.required_features.is_empty() {
+            watch.ask(Plugin::NodeDeclaredFeatures);
             node_declared_features::restrict(snapshot, &query.pod.required_features, &mut self.mask);
         }
         let bounds = query.bounds.unwrap_or_default();
         if !bounds.is_empty() {
+            watch.ask(Plugin::DelayBound);
             for set in [&mut self.one, &mut self.all] {
                 set.clear();
                 set.grow(self.mask.len());
@@ -315,30 +328,41 @@ impl Scratch {
             delay_bound::restrict(snapshot, bound, query.now, &mut self.mask, &mut self.one, &mut self.all);
         }
         if let Some(spread) = query.spread.as_ref().filter(|_| on(Plugin::PodTopologySpread)) {
+            watch.ask(Plugin::PodTopologySpread);
             spread.restrict(&mut self.mask);
         }
         if let Some(rules) = query.pod_rules.as_ref().filter(|_| on(Plugin::InterPodAffinity)) {
+            watch.ask(Plugin::InterPodAffinity);
             rules.restrict(&mut self.mask);
         }
         if let Some(volumes) = &query.volumes {
+            // The four filters about volumes go over the nodes together.
+            VOLUME_FILTERS.into_iter().filter(|plugin| on(*plugin)).for_each(|plugin| watch.note(plugin));
+            watch.ask(Plugin::VolumeBinding);
             volumes.restrict(&mut self.mask);
         }
-        let need = on(Plugin::NodeResourcesFit).then(|| Need::new(snapshot, query.pod));
+        let need = on(Plugin::NodeResourcesFit).then(|| {
+            watch.ask(Plugin::NodeResourcesFit);
+            Need::new(snapshot, query.pod)
+        });
         let load = snapshot.load();
         self.candidates.clear();
         let room = |node: usize| need.as_ref().is_none_or(|need| need.fits(&load[node / CHUNK], node % CHUNK));
-        let fitting = self.mask.ones().filter(|node| room(*node));
+        self.candidates.extend(self.mask.ones().filter(|node| room(*node)).map(|node| node as u32));
         // Of all filters devices take longest: they are looked for last.
-        let with_devices = fitting.filter(|&node| query.claims.as_ref().is_none_or(|claims| query.has_devices(claims, node)));
-        self.candidates.extend(with_devices.map(|node| node as u32));
+        if let Some(claims) = &query.claims {
+            watch.ask(Plugin::DynamicResources);
+            self.candidates.retain(|&node| query.has_devices(claims, node as usize));
+        }
     }
 
     /// Fills `costs` for the candidates.
-    pub fn rank(&mut self, columns: &Columns, query: &Query<'_>) {
+    pub fn rank(&mut self, columns: &Columns, query: &Query<'_>, watch: &mut Stopwatch) {
         self.costs.clear();
         if !query.ranked() {
             return;
         }
+        watch.ask(Plugin::ResponseTime);
         let (rtts, max_age) = (query.snapshot.rtt(), query.snapshot.settings().max_age);
         self.costs.resize(self.candidates.len(), 0.0);
         let mut weights = 0.0;
@@ -372,9 +396,12 @@ impl Scratch {
     }
 
     /// Position of the best candidate. `None` when there is none.
-    pub fn best(&self, columns: &Columns, query: &Query<'_>) -> Option<usize> {
+    pub fn best(&self, columns: &Columns, query: &Query<'_>, watch: &mut Stopwatch) -> Option<usize> {
         let limit = self.limit(query);
+        watch.enter(Point::PreScore);
         let order = Order::new(columns, query, &self.candidates);
+        watch.enter(Point::Score);
+        order.scorer.asked().for_each(|plugin| watch.note(plugin));
         let in_band = (0..self.candidates.len()).filter(|&at| self.costs.get(at).is_none_or(|cost| *cost <= limit));
         let keyed = in_band.map(|at| (order.key(self.candidates[at]), at));
         let better = |best: (Key, usize), next: (Key, usize)| {
@@ -436,6 +463,8 @@ const SCORES: [Plugin; 9] = [
     Plugin::VolumeBinding,
     Plugin::DynamicResources,
 ];
+
+const VOLUME_FILTERS: [Plugin; 4] = [Plugin::VolumeRestrictions, Plugin::NodeVolumeLimits, Plugin::VolumeBinding, Plugin::VolumeZone];
 
 /// kube-scheduler's weighted sum among one pod's feasible nodes.
 pub(super) struct Scorer<'a, 'q> {
@@ -530,6 +559,25 @@ impl<'a, 'q> Scorer<'a, 'q> {
         let share = |&(column, asked): &(FitColumn, i64)| column.of(chunk, slot).map(|(capacity, used)| Share { capacity, used, asked });
         let shares: SmallVec<[Share; 4]> = columns.iter().filter_map(share).collect();
         score::node_resources_balanced_allocation::score_of(&shares)
+    }
+
+    /// Plugins that score this pod.
+    fn asked(&self) -> impl Iterator<Item = Plugin> {
+        let query = self.query;
+        // In the order of `SCORES`.
+        let applies = [
+            true,
+            query.preference.is_some(),
+            true,
+            self.spread.is_some(),
+            self.pods.is_some(),
+            query.balanced.is_some(),
+            query.images.is_some(),
+            query.volumes.as_ref().is_some_and(Volumes::is_scored),
+            query.claims.is_some(),
+        ];
+        let asked = SCORES.into_iter().zip(applies).zip(self.weights);
+        asked.filter_map(|((plugin, applies), weight)| (applies && weight > 0).then_some(plugin))
     }
 
     #[inline]

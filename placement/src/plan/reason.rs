@@ -176,6 +176,15 @@ impl Reason {
         })
     }
 
+    /// Likewise, and where the node was left out before, the plugins that left it out.
+    pub fn plugins(&self) -> impl Iterator<Item = &'static str> {
+        let named: &[_] = match self {
+            Reason::NotNamed { by } => by.plugins(),
+            _ => &[],
+        };
+        self.plugin().into_iter().chain(named.iter().copied())
+    }
+
     /// Text with live figures for one node: `31.2 ms from edge-1, bound 25 ms`.
     pub fn detail(&self) -> String {
         let via = |via: &Option<String>| via.as_ref().map_or(String::new(), |node| format!(" (on {node})"));
@@ -306,6 +315,26 @@ pub enum Hold {
         expected: u32,
     },
     NoNodes,
+}
+
+impl Hold {
+    /// The plugins that hold the pod back, by kube-scheduler's name where it has them. Empty where no plugin does: there are no nodes, or the pod is refused.
+    pub fn plugins(&self) -> Vec<&'static str> {
+        match self {
+            Hold::SchedulingGates(_) => vec!["SchedulingGates"],
+            Hold::AffinityConflict => vec!["NodeAffinity"],
+            Hold::NamesConflict => NamedBy::Both.plugins().to_vec(),
+            Hold::Volumes(hold) => vec![hold.plugin()],
+            Hold::Claims { .. } => vec!["DynamicResources"],
+            Hold::DelayInvalid(_)
+            | Hold::UnknownReference { .. }
+            | Hold::SelfReference { .. }
+            | Hold::ReferenceNotPlaced { .. }
+            | Hold::GroupUnplaceable { .. }
+            | Hold::TopologyWarmingUp { .. } => vec!["DelayBound"],
+            Hold::Refused(_) | Hold::NoNodes => Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for Hold {

@@ -5,6 +5,7 @@ use crate::cluster::*;
 use crate::constraint::parse_label;
 use crate::topology::{Kind, PairStat};
 use crate::units::{Bytes, Micros, MilliCpu, Timestamp};
+use std::time::Duration;
 
 pub(super) const NOW: Timestamp = Timestamp(10_000_000);
 
@@ -394,4 +395,38 @@ fn promised_room_is_kept_from_pods_of_no_higher_priority() {
     assert_eq!(place(&mut cluster, with_priority("higher", 6)).placed(), Some("a"));
     cluster.apply_node(node("b", 64_000, &[]));
     assert_eq!(place(&mut cluster, promised).placed(), Some("a"), "its own room, though b is emptier");
+}
+
+#[test]
+fn an_attempt_comes_by_the_stages_that_decide_it() {
+    let attempt = |pod: Pod| {
+        let mut cluster = world();
+        cluster.apply_pod(pod.clone());
+        let (snapshot, mut planner) = (cluster.snapshot(), Planner::timed(Stopwatch::new(|| Duration::ZERO)));
+        planner.stopwatch.begin(true);
+        let decision = planner.decide(&snapshot, &pod, NOW, Warmth::Warm);
+        if decision.outcome == Outcome::Unschedulable {
+            planner.preempt(&snapshot, &pod, &decision, NOW);
+        }
+        let points: Vec<Point> = planner.stopwatch.points().map(|(point, _)| point).collect();
+        (points, planner.stopwatch)
+    };
+    let (points, watch) = attempt(pod("near", 1_000, &[("edge-1", "25")]));
+    assert_eq!(points, [Point::PreFilter, Point::Filter, Point::PreScore, Point::Score]);
+    let filters = [Plugin::NodeUnschedulable, Plugin::TaintToleration, Plugin::NodeResourcesFit, Plugin::DelayBound, Plugin::ControlPlane];
+    assert_eq!(watch.asked(Point::Filter).collect::<Vec<_>>(), filters);
+    let scores = [Plugin::TaintToleration, Plugin::NodeResourcesFit, Plugin::NodeResourcesBalancedAllocation, Plugin::ResponseTime];
+    assert_eq!(watch.asked(Point::Score).collect::<Vec<_>>(), scores);
+    let timed: Vec<(Point, Plugin)> = watch.plugins().map(|(point, plugin, _)| (point, plugin)).collect();
+    let filter = |plugin| (Point::Filter, plugin);
+    let wanted = [Plugin::TaintToleration, Plugin::NodeResourcesFit, Plugin::DelayBound].map(filter);
+    assert_eq!(timed, [&wanted[..], &[(Point::Score, Plugin::ResponseTime)]].concat());
+
+    let (points, watch) = attempt(pod("large", 40_000, &[]));
+    assert_eq!(points, [Point::PreFilter, Point::Filter, Point::PostFilter]);
+    assert_eq!(watch.asked(Point::PostFilter).collect::<Vec<_>>(), [Plugin::DefaultPreemption]);
+    assert_eq!(watch.asked(Point::Score).next(), None);
+
+    let (points, _) = attempt(pod("lost", 1_000, &[("nobody", "25")]));
+    assert_eq!(points, [Point::PreFilter]);
 }
