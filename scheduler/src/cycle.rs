@@ -4,22 +4,24 @@ use crate::bind::Binder;
 use crate::catch_up::{see_allocations, see_placed_pods};
 use crate::evict::Evictor;
 use crate::explain::event_note;
-use crate::metrics::{Attempt, Metrics};
+use crate::metrics::{Attempt, Metrics, Status};
 use crate::queue::Popped;
-use crate::state::{Shared, now};
+use crate::state::{Rejection, Shared, now};
 use crate::tell::{Failure, Teller};
 use crate::topology::board::Board;
 use chassis::lease::Leadership;
 use chassis::shutdown::Shutdown;
 use chassis::watches::Watches;
-use placement::cluster::{Pod, PodKey, Snapshot};
-use placement::plan::{Decision, Eviction, Hold, Outcome, Planner, Preemption, Warmth};
-use std::sync::Arc;
+use placement::cluster::{Pod, PodKey, Point, Snapshot};
+use placement::plan::{Decision, Eviction, Hold, Outcome, Planner, Preemption, Stopwatch, Warmth};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 pub struct Cycle {
     pub shared: Arc<Shared>,
     pub planner: Planner,
+    /// So far.
+    pub attempts: u64,
     pub board: Arc<Board>,
     pub binder: Arc<Binder>,
     pub evictor: Arc<Evictor>,
@@ -34,6 +36,15 @@ pub struct Cycle {
 /// With more nodes than this a placed pod's verdicts are made when somebody asks, by the cluster as it is then: with a decision they would cost far more
 /// than the decision.
 const TABLE_NODES: usize = 100;
+
+/// Of so many attempts the first has its plugins timed one by one, as of kube-scheduler's 10 %.
+const SAMPLED: u64 = 10;
+
+/// One whose attempts are timed.
+pub fn planner() -> Planner {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    Planner::timed(Stopwatch::new(|| START.elapsed()))
+}
 
 /// Attempts in a row before other tasks of the thread get their turn.
 const TURN: u32 = 16;
@@ -74,6 +85,8 @@ impl Cycle {
             return true;
         }
         let warmth = warmth(&self.shared, &self.board);
+        self.planner.stopwatch.begin(self.attempts.is_multiple_of(SAMPLED));
+        self.attempts += 1;
         let mut decision = match snapshot.node_count() {
             ..=TABLE_NODES => self.planner.place(&snapshot, &popped.pod, now(), warmth),
             _ => self.planner.decide(&snapshot, &popped.pod, now(), warmth),
@@ -86,6 +99,7 @@ impl Cycle {
             self.attempt_group(popped, &group, &snapshot, warmth, started);
         } else {
             let eviction = self.preempt(&snapshot, &popped.pod, &mut decision);
+            self.staged(&snapshot, &popped.pod, &decision.outcome, eviction.is_some());
             let unschedulable = decision.outcome == Outcome::Unschedulable;
             let misplaced = if unschedulable { decision.deallocation(&snapshot, &popped.pod) } else { None };
             // What it shares with the cluster would be copied when the room is taken.
@@ -125,6 +139,10 @@ impl Cycle {
         }
         let pods: Vec<Pod> = members.iter().map(|member| Pod::clone(&member.pod)).collect();
         let decisions = self.planner.place_group(snapshot, &pods, now(), warmth).decisions;
+        // One attempt of all.
+        if let (Some(pod), Some(decision)) = (pods.first(), decisions.first()) {
+            self.staged(snapshot, pod, &decision.outcome, false);
+        }
         for (member, decision) in members.into_iter().zip(decisions) {
             self.conclude(member, decision, started);
         }
@@ -154,6 +172,10 @@ impl Cycle {
         }
     }
 
+    fn staged(&self, snapshot: &Snapshot, pod: &Pod, outcome: &Outcome, evicts: bool) {
+        self.metrics.staged(pod, &snapshot.profile(pod).plugins, outcome, evicts, &self.planner.stopwatch);
+    }
+
     /// Acts on a decision: takes the room and starts the binding, or puts the pod where what may help it will wake it.
     fn conclude(&self, popped: Popped, decision: Decision, started: Instant) {
         let pod = &popped.pod;
@@ -163,13 +185,15 @@ impl Cycle {
         let Some(node) = decision.placed().map(str::to_owned) else {
             {
                 let mut state = self.shared.lock();
-                state.queue.fail(pod, Box::new(decision.wake.clone()), now);
+                let by = decision.rejected_by().into_iter().collect();
+                state.queue.fail(pod, Box::new(Rejection { by, wake: decision.wake.clone() }), now);
                 state.decisions.keep(decision.clone(), now);
             }
             self.metrics.attempted(pod, Attempt::Unschedulable, started.elapsed());
             tracing::debug!(pod = %pod.key, attempt = popped.attempt, why = decision.message(), "not scheduled");
             return self.teller.failed(pod, Failure::Unschedulable, &decision.message(), &event_note(&decision));
         };
+        let begun = Instant::now();
         let assumed = self.shared.change(|state| {
             let assumed = state.cluster.assume(&pod.key, &pod.uid, &node);
             match &assumed {
@@ -186,6 +210,7 @@ impl Cycle {
             }
             assumed
         });
+        self.metrics.ran(pod, Point::Reserve, Status::of(assumed.is_ok()), begun.elapsed());
         match assumed {
             Ok(_) => self.binder.start(popped, node, decision, started),
             Err(error) => {

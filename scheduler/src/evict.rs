@@ -1,6 +1,7 @@
 //! Evicts pods for one of higher priority that fits nowhere, as kube-scheduler does: each victim gets the condition `DisruptionTarget` and is deleted, with
 //! its own grace period. The room is the pod's, which is nominated to the node, and it is tried again when the victims have gone.
 
+use crate::metrics::Metrics;
 use crate::state::{Shared, now};
 use crate::tell::Teller;
 use chassis::lease::Leadership;
@@ -19,6 +20,7 @@ pub struct Evictor {
     pub leadership: Leadership,
     pub shared: Arc<Shared>,
     pub teller: Arc<Teller>,
+    pub metrics: Metrics,
     pub shutdown: Shutdown,
 }
 
@@ -37,11 +39,14 @@ impl Evictor {
         let evictor = self.clone();
         self.shutdown.spawn(async move {
             let outcome = evictor.shutdown.interrupt(evictor.carry_out(&pod, &eviction)).await;
+            if let Some(outcome) = &outcome {
+                evictor.metrics.evicted(outcome.is_ok());
+            }
             evictor.shared.change(|state| {
                 state.preempting.remove(&pod.uid);
                 if let Some(Err(error)) = &outcome {
                     tracing::warn!(pod = %pod.key, node = eviction.node, error = chassis::program::chain(error), "preemption failed");
-                    state.queue.activate(&pod.key, "PreemptionFailed", now());
+                    state.queue.activate(&pod.key, "ForceActivate", now());
                 }
             });
         });
@@ -60,7 +65,7 @@ impl Evictor {
     async fn withdraw(&self, outranked: &Pod) -> Result<(), EvictError> {
         self.shared.change(|state| {
             state.cluster.nominate(&outranked.key, &outranked.uid, None);
-            state.queue.activate(&outranked.key, "NominationWithdrawn", now());
+            state.queue.activate(&outranked.key, "ForceActivate", now());
         });
         self.patch_status(outranked, json!({"nominatedNodeName": null})).await.map(drop)
     }

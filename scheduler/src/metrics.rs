@@ -1,14 +1,17 @@
 //! Metrics under kube-scheduler's names, and those of the topology. What is state is read when it is scraped; label sets are bounded.
 
+mod evaluations;
 pub mod families;
 
+use self::evaluations::Evaluations;
 use self::families::{Buckets, Kind};
 use crate::queue::Lane;
 use crate::state::{Shared, now};
 use crate::topology::board::Board;
 use chassis::admin::Admin;
 use chassis::metrics::{NO_LABELS, counters, gauges};
-use placement::cluster::Pod;
+use placement::cluster::{Plugins, Pod, Point};
+use placement::plan::{Outcome, Stopwatch};
 use placement::units::Span;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -43,17 +46,47 @@ impl Attempt {
     }
 }
 
+/// How an extension point, or a plugin at one, ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Success,
+    Unschedulable,
+    UnschedulableAndUnresolvable,
+    Error,
+}
+
+impl Status {
+    /// Of what can only succeed or fail.
+    pub fn of(success: bool) -> Status {
+        if success { Status::Success } else { Status::Error }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Status::Success => "Success",
+            Status::Unschedulable => "Unschedulable",
+            Status::UnschedulableAndUnresolvable => "UnschedulableAndUnresolvable",
+            Status::Error => "Error",
+        }
+    }
+}
+
 /// Counters and histograms. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     attempts: Family<Labels<2>, Counter>,
     attempt_seconds: Histograms<2>,
     algorithm_seconds: Histogram,
+    point_seconds: Histograms<3>,
+    plugin_seconds: Histograms<3>,
+    evaluations: Evaluations,
     tasks: Family<[(&'static str, &'static str); 1], Gauge>,
     sli_seconds: Histograms<1>,
     attempts_of_pod: Histogram,
     preemption_attempts: Counter,
     victims: Histogram,
+    preemption_tasks: Family<[(&'static str, &'static str); 1], Counter>,
+    scheduled_after_flush: Counter,
     bounds_violated: Gauge,
 }
 
@@ -72,11 +105,16 @@ impl Default for Metrics {
             attempts: Family::default(),
             attempt_seconds: Family::new_with_constructor(|| histogram("scheduler_scheduling_attempt_duration_seconds")),
             algorithm_seconds: histogram("scheduler_scheduling_algorithm_duration_seconds"),
+            point_seconds: Family::new_with_constructor(|| histogram("scheduler_framework_extension_point_duration_seconds")),
+            plugin_seconds: Family::new_with_constructor(|| histogram("scheduler_plugin_execution_duration_seconds")),
+            evaluations: Evaluations::default(),
             tasks: Family::default(),
             sli_seconds: Family::new_with_constructor(|| histogram("scheduler_pod_scheduling_sli_duration_seconds")),
             attempts_of_pod: histogram("scheduler_pod_scheduling_attempts"),
             preemption_attempts: Counter::default(),
             victims: histogram("scheduler_preemption_victims"),
+            preemption_tasks: Family::default(),
+            scheduled_after_flush: Counter::default(),
             bounds_violated: Gauge::default(),
         }
     }
@@ -93,6 +131,38 @@ impl Metrics {
     /// It was decided about a pod, this long after it was taken from the queue; looking for pods to evict is part of it, the binding is not.
     pub fn decided(&self, time: Duration) {
         self.algorithm_seconds.observe(time.as_secs_f64());
+    }
+
+    /// What a decision spent its time with. `evicts`: others are to go for the pod.
+    pub fn staged(&self, pod: &Pod, plugins: &Plugins, outcome: &Outcome, evicts: bool, watch: &Stopwatch) {
+        let status = |point: Point| match (point, outcome) {
+            (Point::PreFilter, Outcome::Held(_)) => Status::UnschedulableAndUnresolvable,
+            (Point::PostFilter, _) if !evicts => Status::Unschedulable,
+            _ => Status::Success,
+        };
+        watch.points().for_each(|(point, time)| self.ran(pod, point, status(point), time));
+        for (point, plugin, time) in watch.plugins() {
+            let labels = [("plugin", plugin.name()), ("extension_point", point.name()), ("status", status(point).label())];
+            self.plugin_seconds.get_or_create(&labels.map(|(name, value)| (name, value.to_owned()))).observe(time.as_secs_f64());
+        }
+        self.evaluations.count(&pod.scheduler_name, plugins, watch);
+    }
+
+    /// An extension point has done its part for a pod.
+    pub fn ran(&self, pod: &Pod, point: Point, status: Status, time: Duration) {
+        let labels = [("extension_point", point.name()), ("status", status.label()), ("profile", &pod.scheduler_name)];
+        self.point_seconds.get_or_create(&labels.map(|(name, value)| (name, value.to_owned()))).observe(time.as_secs_f64());
+    }
+
+    /// A pod was bound that had been taken up again by nothing but the time that it waited.
+    pub fn scheduled_after_flush(&self) {
+        self.scheduled_after_flush.inc();
+    }
+
+    /// The chosen pods were evicted, or could not be.
+    pub fn evicted(&self, success: bool) {
+        let result = if success { "success" } else { "error" };
+        self.preemption_tasks.get_or_create(&[("result", result)]).inc();
     }
 
     /// Bindings under way.
@@ -135,6 +205,11 @@ impl Metrics {
         registry.register("scheduler_scheduling_attempt_duration_seconds", help, self.attempt_seconds);
         let help = "Time of a decision in seconds, from the queue on, without the binding";
         registry.register("scheduler_scheduling_algorithm_duration_seconds", help, self.algorithm_seconds);
+        let help = "Time of all that is done for a pod at an extension point, in seconds";
+        registry.register("scheduler_framework_extension_point_duration_seconds", help, self.point_seconds);
+        let help = "Time of a plugin at an extension point, over all nodes, in seconds; of every tenth attempt";
+        registry.register("scheduler_plugin_execution_duration_seconds", help, self.plugin_seconds);
+        registry.register_collector(Box::new(self.evaluations));
         registry.register("scheduler_goroutines", "Tasks under way, by what they do", self.tasks);
         let help = "Time from a pod's coming to the queue to its binding, in seconds";
         registry.register("scheduler_pod_scheduling_sli_duration_seconds", help, self.sli_seconds);
@@ -142,6 +217,10 @@ impl Metrics {
         let help = "Times that it was looked for pods to evict for one that fits nowhere";
         registry.register("scheduler_preemption_attempts", help, self.preemption_attempts);
         registry.register("scheduler_preemption_victims", "Pods chosen to be evicted for one that fits nowhere", self.victims);
+        let help = "Times that pods were evicted for another, by result";
+        registry.register("scheduler_preemption_goroutines_execution", help, self.preemption_tasks);
+        let help = "Pods bound that were taken up again because of the time that they had waited";
+        registry.register("scheduler_pod_scheduled_after_flush", help, self.scheduled_after_flush);
         let help = "Pods that run outside a delay bound, as the leader tells in events; 0 on other replicas";
         registry.register("edge_delay_bound_violated_pods", help, self.bounds_violated);
     }
@@ -174,9 +253,10 @@ fn lane(lane: Lane) -> &'static str {
 
 impl Collector for StateMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let (lengths, incoming, cluster, warm) = {
+        let (lengths, incoming, rejected, in_flight, cluster, warm) = {
             let state = self.shared.lock();
-            (state.queue.lengths(), state.queue.incoming().clone(), state.cluster.snapshot(), state.warm)
+            let queue = &state.queue;
+            (queue.lengths(), queue.incoming().clone(), queue.rejected().clone(), queue.in_flight(), state.cluster.snapshot(), state.warm)
         };
         let pending = [
             (Lane::Active, lengths.active),
@@ -184,10 +264,19 @@ impl Collector for StateMetrics {
             (Lane::Unschedulable, lengths.unschedulable),
             (Lane::Gated, lengths.gated),
         ];
+        let entities = pending.map(|(of, pods)| ([("queue", lane(of)), ("type", "pod")], pods as f64));
+        gauges(&mut encoder, "scheduler_queued_entities", "What waits, by part of the queue: single pods", entities)?;
         let pending = pending.map(|(of, pods)| ([("queue", lane(of))], pods as f64));
         gauges(&mut encoder, "scheduler_pending_pods", "Pods waiting, by part of the queue", pending)?;
+        let entities = incoming.iter().map(|((of, event), count)| ([("queue", lane(*of)), ("event", *event), ("type", "pod")], *count));
+        counters(&mut encoder, "scheduler_queue_incoming_entities", "What came into a part of the queue, by event: single pods", entities)?;
         let incoming = incoming.iter().map(|((of, event), count)| ([("queue", lane(*of)), ("event", *event)], *count));
         counters(&mut encoder, "scheduler_queue_incoming_pods", "Pods that came into a part of the queue, by event", incoming)?;
+        let help = "Pods waiting, by each plugin that rejected them at their last attempt";
+        let rejected = rejected.iter().map(|((plugin, profile), pods)| ([("plugin", *plugin), ("profile", profile)], *pods as f64));
+        gauges(&mut encoder, "scheduler_unschedulable_pods", help, rejected)?;
+        let in_flight = in_flight.into_iter().map(|(event, count)| ([("event", event)], count as f64));
+        gauges(&mut encoder, "scheduler_inflight_events", "Pods being tried (PodPopped), and events kept for them", in_flight)?;
         let assumed = cluster.pods().filter(|view| view.assumed).count();
         let sizes = [("nodes", cluster.node_count()), ("pods", cluster.pod_count()), ("assumed_pods", assumed)];
         let sizes = sizes.map(|(kind, size)| ([("type", kind)], size as f64));
@@ -215,7 +304,7 @@ mod tests {
     use super::*;
     use crate::topology::agents::tests::settings;
     use chassis::metrics::exposition;
-    use placement::cluster::PodKey;
+    use placement::cluster::{Plugin, PodKey};
     use std::collections::BTreeSet;
 
     /// What is printed of these and of a state.
@@ -245,8 +334,18 @@ mod tests {
         metrics.decided(Duration::from_millis(1));
         metrics.preempted(Some(2));
         metrics.bindings().inc();
+        metrics.evicted(true);
+        let mut watch = Stopwatch::new(|| Duration::ZERO);
+        watch.begin(true);
+        watch.enter(Point::Filter);
+        watch.ask(Plugin::TaintToleration);
+        watch.stop();
+        metrics.staged(&pod(), &Plugins::default(), &Outcome::Unschedulable, false, &watch);
         let state = nothing();
-        state.shared.lock().queue.apply(Arc::new(pod()), now());
+        {
+            let gated = Pod { scheduling_gates: vec!["wait".to_owned()], ..pod() };
+            state.shared.lock().queue.apply(Arc::new(gated), now());
+        }
         let text = text(&metrics, state);
         let mut printed = exposition::families(&text);
         printed.retain(|name, _| name.starts_with("scheduler_"));
@@ -256,6 +355,35 @@ mod tests {
         let differences: Vec<String> =
             FAMILIES.iter().filter_map(|family| Some(family.differences(printed.get(family.name)?))).flatten().collect();
         assert!(differences.is_empty(), "{differences:#?} in\n{text}");
+    }
+
+    /// A decision that took a second for each stage, two of which say that the pod fits nowhere.
+    #[test]
+    fn stages_are_told_with_how_they_ended() {
+        let metrics = Metrics::default();
+        let mut watch = Stopwatch::new(|| Duration::ZERO);
+        watch.begin(false);
+        watch.enter(Point::Filter);
+        watch.note(Plugin::NodeResourcesFit);
+        watch.enter(Point::PostFilter);
+        watch.stop();
+        metrics.staged(&pod(), &Plugins::default(), &Outcome::Unschedulable, false, &watch);
+        metrics.staged(&pod(), &Plugins::default(), &Outcome::Unschedulable, true, &watch);
+        metrics.ran(&pod(), Point::Bind, Status::Error, Duration::from_secs(1));
+        let text = text(&metrics, nothing());
+        for (point, status, count) in
+            [("Filter", "Success", 2), ("PostFilter", "Unschedulable", 1), ("PostFilter", "Success", 1), ("Bind", "Error", 1)]
+        {
+            let labels = format!("extension_point=\"{point}\",status=\"{status}\",profile=\"edge-scheduler\"");
+            let line = format!("scheduler_framework_extension_point_duration_seconds_count{{{labels}}} {count}\n");
+            assert!(text.contains(&line), "no {line} in\n{text}");
+        }
+        for point in ["PreFilter", "Filter"] {
+            let labels = format!("plugin=\"NodeResourcesFit\",extension_point=\"{point}\",profile=\"edge-scheduler\"");
+            let line = format!("scheduler_plugin_evaluation_total{{{labels}}} 2\n");
+            assert!(text.contains(&line), "no {line} in\n{text}");
+        }
+        assert!(!text.contains("scheduler_plugin_execution_duration_seconds_count"), "plugins were not timed:\n{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::bind::{Binder, Clients, Patience};
 use crate::bounds;
 use crate::config::{self, Config, span};
-use crate::cycle::Cycle;
+use crate::cycle::{self, Cycle};
 use crate::evict::Evictor;
 use crate::extender;
 use crate::intake;
@@ -32,7 +32,6 @@ use futures::stream::BoxStream;
 use kube::runtime::watcher;
 use kube::{Api, Resource};
 use placement::cluster::ControllerKind;
-use placement::plan::Planner;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -297,6 +296,7 @@ async fn parts(
         leadership: leadership.clone(),
         shared: shared.clone(),
         teller: teller.clone(),
+        metrics: metrics.clone(),
         shutdown: leading.clone(),
     });
     // Where bounds are ignored on purpose, nobody wants to hear of them.
@@ -312,7 +312,8 @@ async fn parts(
         interval: *config.topology.object_interval,
     };
     leading.spawn(writer.run(leading.clone()));
-    let cycle = Cycle { shared, planner: Planner::new(), board, binder, evictor, teller, metrics, leadership, watches, client };
+    let cycle =
+        Cycle { shared, planner: cycle::planner(), attempts: 0, board, binder, evictor, teller, metrics, leadership, watches, client };
     leading.spawn(cycle.run(leading.clone()));
     Ok(Some(last))
 }

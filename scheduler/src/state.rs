@@ -17,9 +17,10 @@ impl Event for ClusterEvent {
     fn label(&self) -> &'static str {
         match self {
             ClusterEvent::NodeAdded { .. } => "NodeAdd",
-            ClusterEvent::NodeUpdated { allocatable: true, .. } => "NodeAllocatableChange",
-            ClusterEvent::NodeUpdated { taints: true, .. } => "NodeTaintChange",
-            ClusterEvent::NodeUpdated { .. } => "NodeLabelChange",
+            ClusterEvent::NodeUpdated { allocatable: true, .. } => "NodeUpdateNodeAllocatable",
+            ClusterEvent::NodeUpdated { taints: true, .. } => "NodeUpdateNodeTaint",
+            ClusterEvent::NodeUpdated { features: true, .. } => "NodeUpdateNodeDeclaredFeature",
+            ClusterEvent::NodeUpdated { .. } => "NodeUpdateNodeLabel",
             ClusterEvent::NodeDeleted { .. } => "NodeDelete",
             ClusterEvent::PodAdded { .. } => "UnscheduledPodAdd",
             ClusterEvent::PodUpdated { .. } => "UnscheduledPodUpdate",
@@ -27,16 +28,16 @@ impl Event for ClusterEvent {
             ClusterEvent::PodReleased { .. } => "AssignedPodDelete",
             ClusterEvent::PodRelabelled { .. } => "AssignedPodUpdate",
             ClusterEvent::PodGone { .. } => "UnscheduledPodDelete",
-            ClusterEvent::Storage(StorageChange::Claim { .. }) => "PersistentVolumeClaimChange",
-            ClusterEvent::Storage(StorageChange::Volume) => "PersistentVolumeChange",
-            ClusterEvent::Storage(StorageChange::Class) => "StorageClassChange",
-            ClusterEvent::Storage(StorageChange::CsiNode) => "CSINodeChange",
-            ClusterEvent::Storage(StorageChange::CsiDriver) => "CSIDriverChange",
-            ClusterEvent::Storage(StorageChange::Capacity) => "CSIStorageCapacityChange",
-            ClusterEvent::Storage(StorageChange::Detached) => "VolumeAttachmentDelete",
+            ClusterEvent::Storage(StorageChange::Claim { .. }) => "PersistentVolumeClaimUpdate",
+            ClusterEvent::Storage(StorageChange::Volume) => "PersistentVolumeUpdate",
+            ClusterEvent::Storage(StorageChange::Class) => "storage.k8s.io/StorageClassUpdate",
+            ClusterEvent::Storage(StorageChange::CsiNode) => "storage.k8s.io/CSINodeUpdate",
+            ClusterEvent::Storage(StorageChange::CsiDriver) => "storage.k8s.io/CSIDriverUpdate",
+            ClusterEvent::Storage(StorageChange::Capacity) => "storage.k8s.io/CSIStorageCapacityUpdate",
+            ClusterEvent::Storage(StorageChange::Detached) => "storage.k8s.io/VolumeAttachmentDelete",
             ClusterEvent::RttChanged { .. } => "RttChange",
-            ClusterEvent::ClaimChanged { .. } => "ResourceClaimUpdate",
-            ClusterEvent::DevicesChanged => "ResourceSliceUpdate",
+            ClusterEvent::ClaimChanged { .. } => "resource.k8s.io/ResourceClaimUpdate",
+            ClusterEvent::DevicesChanged => "resource.k8s.io/ResourceSliceUpdate",
             ClusterEvent::TopologyWarm => "TopologyWarm",
         }
     }
@@ -46,13 +47,23 @@ impl Event for ClusterEvent {
     }
 }
 
-impl Wake<ClusterEvent> for WakeOn {
+/// What rejected a pod, and what may help it.
+pub struct Rejection {
+    pub by: Vec<&'static str>,
+    pub wake: WakeOn,
+}
+
+impl Wake<ClusterEvent> for Rejection {
     fn topics(&self) -> Vec<Topic> {
-        self.topics()
+        self.wake.topics()
     }
 
     fn wakes(&self, event: &ClusterEvent) -> bool {
-        self.wakes(event)
+        self.wake.wakes(event)
+    }
+
+    fn rejected_by(&self) -> Vec<&'static str> {
+        self.by.clone()
     }
 }
 

@@ -4,14 +4,14 @@ use super::devices::ClaimWriter;
 use super::nominate::{nominate, takes_time};
 use super::volumes::bind_volumes;
 use super::{BindError, Bound, Clients, Patience, bind, devices::DeviceError};
-use crate::metrics::{Attempt, Metrics};
+use crate::metrics::{Attempt, Metrics, Status};
 use crate::queue::Popped;
 use crate::state::{Shared, State, now};
 use crate::tell::{Failure, Teller};
 use chassis::client::Departure;
 use chassis::lease::Leadership;
 use chassis::shutdown::Shutdown;
-use placement::cluster::Pod;
+use placement::cluster::{Pod, Point};
 use placement::devices::Claim;
 use placement::plan::Decision;
 use std::sync::Arc;
@@ -46,10 +46,15 @@ impl Binder {
         let pod = &popped.pod;
         let prepared = async {
             self.nominate(pod, node).await?;
-            self.bind_volumes(pod, node).await
+            let begun = Instant::now();
+            let bound = self.bind_volumes(pod, node).await;
+            if bound.is_err() {
+                self.metrics.ran(pod, Point::PreBind, Status::Error, begun.elapsed());
+            }
+            bound.map(|()| begun.elapsed())
         };
         let outcome = match prepared.await {
-            Ok(()) => self.bind_pod(pod, node).await,
+            Ok(volumes) => self.bind_pod(pod, node, volumes).await,
             Err(outcome) => outcome,
         };
         self.shared.change(|state| {
@@ -100,13 +105,19 @@ impl Binder {
         self.shutdown.interrupt(volumes).await.unwrap_or(Err(Bound::CalledOff))
     }
 
-    /// Writes the pod's device claims and binds it.
-    async fn bind_pod(&self, pod: &Pod, node: &str) -> Bound {
+    /// Writes the pod's device claims and binds it; its volumes are bound, which took so long.
+    async fn bind_pod(&self, pod: &Pod, node: &str, volumes: Duration) -> Bound {
         let slot = self.shutdown.interrupt(self.slots.acquire()).await;
         let (Some(Ok(_slot)), Ok(_deadline)) = (&slot, self.leadership.check()) else { return Bound::CalledOff };
         // Shutdown calls off only what has not left: what was sent is seen to its end.
-        let bind = || bind(&self.clients, pod, node, self.patience, || self.departure(), || self.shutdown.signalled());
+        let bind = async || {
+            let begun = Instant::now();
+            let outcome = bind(&self.clients, pod, node, self.patience, || self.departure(), || self.shutdown.signalled()).await;
+            self.metrics.ran(pod, Point::Bind, Status::of(matches!(outcome, Bound::Here)), begun.elapsed());
+            outcome
+        };
         if pod.claims.is_empty() {
+            self.metrics.ran(pod, Point::PreBind, Status::Success, volumes);
             return bind().await;
         }
         let reservations = match self.shared.lock().cluster.view().claim_reservations(pod) {
@@ -114,7 +125,10 @@ impl Binder {
             Err(why) => return Bound::Failed(BindError::Devices(DeviceError::Changed(why))),
         };
         let claims = self.claims(|| self.shutdown.signalled());
-        let outcome = match claims.reserve(pod, &reservations).await {
+        let begun = Instant::now();
+        let reserved = claims.reserve(pod, &reservations).await;
+        self.metrics.ran(pod, Point::PreBind, Status::of(reserved.is_ok()), volumes + begun.elapsed());
+        let outcome = match reserved {
             Ok(()) => bind().await,
             Err(outcome) => outcome,
         };
@@ -140,6 +154,9 @@ impl Binder {
             Bound::Here => {
                 self.shared.change(|state| state.queue.done(pod));
                 tracing::info!(pod = %pod.key, node, attempt = popped.attempt, "bound");
+                if popped.after_timeout {
+                    self.metrics.scheduled_after_flush();
+                }
                 self.metrics.bound(pod, popped.attempt, time, now().since(popped.first_tried));
                 self.teller.scheduled(pod, decision);
             }

@@ -41,6 +41,10 @@ pub(super) struct Entry<E> {
     pub(super) after_error: bool,
     /// The pod changed while it was being tried, so that the verdict may be out of date.
     pub(super) changed_in_flight: bool,
+    /// Nothing but the time that it waited took it up again.
+    pub(super) after_timeout: bool,
+    /// Plugins that rejected it at its last attempt, until the next begins.
+    pub(super) rejected_by: Vec<&'static str>,
     /// Of an unschedulable pod.
     pub(super) wake: Option<Box<dyn Wake<E>>>,
 }
@@ -55,6 +59,8 @@ impl<E> Entry<E> {
             last_failed: now,
             after_error: false,
             changed_in_flight: false,
+            after_timeout: false,
+            rejected_by: Vec::new(),
             wake: None,
         }
     }

@@ -21,6 +21,16 @@ impl<E: Clone> InFlight<E> {
         self.pods.insert(uid.to_owned(), self.first + self.events.len() as u64);
     }
 
+    /// How many are being tried.
+    pub(super) fn pods(&self) -> usize {
+        self.pods.len()
+    }
+
+    /// What is kept for them.
+    pub(super) fn events(&self) -> impl Iterator<Item = &E> {
+        self.events.iter()
+    }
+
     /// Nothing is kept while nothing is being tried.
     pub(super) fn record(&mut self, event: &E) {
         if !self.pods.is_empty() {

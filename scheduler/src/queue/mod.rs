@@ -39,6 +39,11 @@ pub trait Wake<E>: Send + Sync {
     fn topics(&self) -> Vec<Topic>;
 
     fn wakes(&self, event: &E) -> bool;
+
+    /// The plugins that rejected the pod.
+    fn rejected_by(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
 }
 
 /// Waiting times; the defaults are kube-scheduler's.
@@ -83,6 +88,8 @@ pub struct Popped {
     pub attempt: u32,
     /// When the pod first came to the queue without gates.
     pub first_tried: Timestamp,
+    /// Nothing but the time that it waited brought it here.
+    pub after_timeout: bool,
 }
 
 /// See the module's drawing.
@@ -100,6 +107,7 @@ pub struct Queue<E> {
     in_flight: InFlight<E>,
     sequence: u64,
     incoming: BTreeMap<(Lane, &'static str), u64>,
+    rejected: BTreeMap<(&'static str, String), usize>,
 }
 
 impl<E: Event> Queue<E> {
@@ -115,6 +123,7 @@ impl<E: Event> Queue<E> {
             in_flight: InFlight::default(),
             sequence: 0,
             incoming: BTreeMap::new(),
+            rejected: BTreeMap::new(),
         }
     }
 
@@ -124,22 +133,20 @@ impl<E: Event> Queue<E> {
         let Some(entry) = self.pods.get_mut(&key).filter(|entry| entry.pod.uid == pod.uid) else {
             self.delete(&key);
             self.pods.insert(key.clone(), Entry::new(pod, now));
-            return self.admit(&key, "PodAdd", now);
+            return self.admit(&key, "UnscheduledPodAdd", now);
         };
-        let changed = differs_for_placing(&entry.pod, &pod);
+        let change = change_for_placing(&entry.pod, &pod);
         entry.pod = pod;
-        if !changed {
-            return;
-        }
+        let Some(change) = change else { return };
         match entry.place {
             Place::Gated => {
                 entry.first_tried = now;
-                self.admit(&key, "SchedulingGatesEliminated", now);
+                self.admit(&key, change, now);
             }
             Place::InFlight => entry.changed_in_flight = true,
-            Place::Unschedulable { .. } => self.wake(&key, "PodUpdate", now),
+            Place::Unschedulable { .. } => self.wake(&key, change, now),
             // Priority may have changed, so it is filed anew; its wait goes on.
-            Place::Active(_) => self.put_active(&key, "PodUpdate", now),
+            Place::Active(_) => self.put_active(&key, change, now),
             Place::Backoff { .. } => {}
         }
     }
@@ -148,6 +155,7 @@ impl<E: Event> Queue<E> {
     pub fn delete(&mut self, key: &PodKey) {
         if self.pods.contains_key(key) {
             self.lift(key);
+            self.absolve(key);
             self.pods.remove(key);
         }
     }
@@ -159,7 +167,9 @@ impl<E: Event> Queue<E> {
             Some(first) => first.key.clone(),
             None => {
                 let early = |(_, key): &&(Timestamp, PodKey)| self.pods.get(key).is_some_and(|entry| !entry.after_error);
-                self.backoff.iter().find(early)?.1.clone()
+                let key = self.backoff.iter().find(early)?.1.clone();
+                self.count(Lane::Active, "PopFromBackoffQ");
+                key
             }
         };
         self.take(&key)
@@ -173,38 +183,40 @@ impl<E: Event> Queue<E> {
             Place::Active(_) | Place::Backoff { .. } | Place::Unschedulable { .. } => {}
         }
         self.lift(key);
+        self.absolve(key);
         let entry = self.pods.get_mut(key)?;
         entry.place = Place::InFlight;
+        let after_timeout = std::mem::take(&mut entry.after_timeout);
         entry.attempts += 1;
         entry.changed_in_flight = false;
         self.in_flight.begin(&entry.pod.uid);
-        Some(Popped { pod: entry.pod.clone(), attempt: entry.attempts, first_tried: entry.first_tried })
+        Some(Popped { pod: entry.pod.clone(), attempt: entry.attempts, first_tried: entry.first_tried, after_timeout })
     }
 
     /// No node fits: the pod waits for an event that `wake` accepts. One that came while it was being tried counts.
     pub fn fail(&mut self, popped: &Pod, wake: Box<dyn Wake<E>>, now: Timestamp) {
-        let woken_by = self.in_flight.end(&popped.uid).into_iter().find(|event| wake.wakes(event)).map(|event| event.label());
+        let woken = self.in_flight.end(&popped.uid).iter().any(|event| wake.wakes(event));
         let Some(entry) = self.returned(popped) else { return };
         entry.last_failed = now;
         entry.after_error = false;
-        let woken_by = woken_by.or(entry.changed_in_flight.then_some("PodUpdate"));
+        let woken = woken || entry.changed_in_flight;
         if !entry.pod.scheduling_gates.is_empty() {
             return self.admit(&popped.key, "ScheduleAttemptFailure", now);
         }
-        match woken_by {
-            Some(label) => self.put_waiting(&popped.key, label, now),
-            None => {
-                let topics = wake.topics();
-                entry.wake = Some(wake);
-                entry.place = Place::Unschedulable { since: now };
-                let filed = (now, popped.key.clone());
-                for topic in topics {
-                    self.listening.entry(topic).or_default().insert(filed.clone());
-                }
-                self.unschedulable.insert(filed);
-                self.count(Lane::Unschedulable, "ScheduleAttemptFailure");
-            }
+        self.blame(&popped.key, wake.rejected_by());
+        let Some(entry) = self.pods.get_mut(&popped.key) else { return };
+        if woken {
+            return self.put_waiting(&popped.key, "ScheduleAttemptFailure", now);
         }
+        let topics = wake.topics();
+        entry.wake = Some(wake);
+        entry.place = Place::Unschedulable { since: now };
+        let filed = (now, popped.key.clone());
+        for topic in topics {
+            self.listening.entry(topic).or_default().insert(filed.clone());
+        }
+        self.unschedulable.insert(filed);
+        self.count(Lane::Unschedulable, "ScheduleAttemptFailure");
     }
 
     /// The attempt failed for a reason that has nothing to do with the pod (an API error): it is tried again after its backoff.
@@ -275,6 +287,18 @@ impl<E: Event> Queue<E> {
         &self.incoming
     }
 
+    /// Pods that wait, by each plugin that rejected them at their last attempt and their scheduler. Those that there were once stay, with 0.
+    pub fn rejected(&self) -> &BTreeMap<(&'static str, String), usize> {
+        &self.rejected
+    }
+
+    /// Pods being tried, as `PodPopped`, and events kept for them by label.
+    pub fn in_flight(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::from([("PodPopped", self.in_flight.pods())]);
+        self.in_flight.events().for_each(|event| *counts.entry(event.label()).or_default() += 1);
+        counts
+    }
+
     /// Moves what has waited long enough to active.
     fn flush(&mut self, now: Timestamp) {
         while let Some((until, key)) = self.backoff.first().cloned().filter(|(until, _)| *until <= now) {
@@ -284,6 +308,9 @@ impl<E: Event> Queue<E> {
         while let Some((_, key)) =
             self.unschedulable.first().cloned().filter(|(since, _)| now.since(*since) >= self.settings.unschedulable_limit)
         {
+            if let Some(entry) = self.pods.get_mut(&key) {
+                entry.after_timeout = true;
+            }
             self.wake(&key, "UnschedulableTimeout", now);
         }
     }
@@ -296,7 +323,9 @@ impl<E: Event> Queue<E> {
         }
         entry.place = Place::Gated;
         if self.gated.insert(key.clone()) {
-            self.count(Lane::Gated, label);
+            self.blame(key, vec!["SchedulingGates"]);
+            // Counted there by kube-scheduler too.
+            self.count(Lane::Unschedulable, label);
         }
     }
 
@@ -355,23 +384,47 @@ impl<E: Event> Queue<E> {
         self.pods.get_mut(&popped.key).filter(|entry| entry.pod.uid == popped.uid && matches!(entry.place, Place::InFlight))
     }
 
+    /// The pod waits because of these plugins, until it is tried again or gone.
+    fn blame(&mut self, key: &PodKey, plugins: Vec<&'static str>) {
+        let Some(entry) = self.pods.get_mut(key) else { return };
+        for plugin in &plugins {
+            *self.rejected.entry((plugin, entry.pod.scheduler_name.clone())).or_default() += 1;
+        }
+        entry.rejected_by = plugins;
+    }
+
+    fn absolve(&mut self, key: &PodKey) {
+        let Some(entry) = self.pods.get_mut(key) else { return };
+        for plugin in std::mem::take(&mut entry.rejected_by) {
+            if let Some(pods) = self.rejected.get_mut(&(plugin, entry.pod.scheduler_name.clone())) {
+                *pods = pods.saturating_sub(1);
+            }
+        }
+    }
+
     fn count(&mut self, lane: Lane, label: &'static str) {
         *self.incoming.entry((lane, label)).or_default() += 1;
     }
 }
 
-/// Whether a pod's change can change where it may go. Its status and foreign annotations do not.
-fn differs_for_placing(old: &Pod, new: &Pod) -> bool {
-    old.scheduling_gates != new.scheduling_gates
-        || old.labels != new.labels
-        || old.priority != new.priority
-        || old.requests != new.requests
-        || old.node_selector != new.node_selector
-        || old.affinity != new.affinity
-        || old.tolerations != new.tolerations
-        || old.delays != new.delays
-        || old.delay_errors != new.delay_errors
-        || old.refusals != new.refusals
+/// What changed of a pod that can change where it may go, as kube-scheduler names the event. Its status and foreign annotations do not.
+fn change_for_placing(old: &Pod, new: &Pod) -> Option<&'static str> {
+    let changes = [
+        (old.scheduling_gates != new.scheduling_gates, "TargetPodUpdatePodSchedulingGatesEliminated"),
+        (old.labels != new.labels, "TargetPodUpdatePodLabel"),
+        (old.tolerations != new.tolerations, "TargetPodUpdatePodToleration"),
+        (
+            old.priority != new.priority
+                || old.requests != new.requests
+                || old.node_selector != new.node_selector
+                || old.affinity != new.affinity
+                || old.delays != new.delays
+                || old.delay_errors != new.delay_errors
+                || old.refusals != new.refusals,
+            "TargetPodUpdate",
+        ),
+    ];
+    changes.into_iter().find_map(|(changed, event)| changed.then_some(event))
 }
 
 #[cfg(test)]

@@ -259,3 +259,72 @@ fn called_off_it_is_first_tried_again_without_backoff() {
     queue.put_back(&popped.pod, at(0.0));
     assert_eq!(queue.pop(at(0.0)).unwrap().attempt, 1);
 }
+
+/// Rejected by both plugins, and helped by nothing.
+struct Helpless;
+
+impl Wake<Happened> for Helpless {
+    fn topics(&self) -> Vec<Topic> {
+        Vec::new()
+    }
+
+    fn wakes(&self, _: &Happened) -> bool {
+        false
+    }
+
+    fn rejected_by(&self) -> Vec<&'static str> {
+        vec!["NodeAffinity", "NodeResourcesFit"]
+    }
+}
+
+#[test]
+fn a_plugin_has_rejected_the_pods_that_wait_since() {
+    let mut queue = queue();
+    let check = |queue: &Queue<Happened>, wanted: [usize; 3]| {
+        let of = |plugin| queue.rejected().get(&(plugin, String::new())).copied().unwrap_or(0);
+        assert_eq!(["NodeAffinity", "NodeResourcesFit", "SchedulingGates"].map(of), wanted);
+    };
+    for name in ["a", "b"] {
+        queue.apply(pod(name, 0), at(0.0));
+        let popped = queue.pop(at(0.0)).unwrap();
+        queue.fail(&popped.pod, Box::new(Helpless), at(0.0));
+    }
+    queue.apply(gated("c"), at(0.0));
+    check(&queue, [2, 2, 1]);
+    queue.activate(&PodKey::new("default", "a"), "ForceActivate", at(20.0));
+    check(&queue, [2, 2, 1]);
+    queue.pop(at(20.0)).unwrap();
+    check(&queue, [1, 1, 1]);
+    queue.delete(&PodKey::new("default", "b"));
+    queue.apply(pod("c", 0), at(20.0));
+    queue.pop(at(20.0)).unwrap();
+    check(&queue, [0, 0, 0]);
+}
+
+#[test]
+fn whom_time_alone_took_up_again_is_known() {
+    let mut queue = queue();
+    queue.apply(pod("a", 0), at(0.0));
+    let popped = queue.pop(at(0.0)).unwrap();
+    assert!(!popped.after_timeout);
+    queue.fail(&popped.pod, Box::new(Helpless), at(0.0));
+    assert!(queue.pop(at(299.0)).is_none());
+    let popped = queue.pop(at(300.0)).unwrap();
+    assert!(popped.after_timeout);
+    queue.retry(&popped.pod, at(300.0));
+    assert!(!queue.pop(at(320.0)).unwrap().after_timeout);
+}
+
+#[test]
+fn pods_and_events_in_flight_are_counted() {
+    let mut queue = queue();
+    queue.notify(&Happened::Rtt, at(0.0));
+    queue.apply(pod("a", 0), at(0.0));
+    let popped = queue.pop(at(0.0)).unwrap();
+    queue.notify(&Happened::Rtt, at(0.0));
+    queue.notify(&Happened::NodeAdd, at(0.0));
+    queue.notify(&Happened::Rtt, at(0.0));
+    assert_eq!(queue.in_flight(), BTreeMap::from([("PodPopped", 1), ("NodeAdd", 1), ("RttChange", 2)]));
+    queue.done(&popped.pod);
+    assert_eq!(queue.in_flight(), BTreeMap::from([("PodPopped", 0)]));
+}

@@ -156,7 +156,7 @@ async fn a_decision_is_explained_with_figures() {
     for line in [
         "scheduler_schedule_attempts_total{result=\"scheduled\",profile=\"edge-scheduler\"} 1",
         "scheduler_pending_pods{queue=\"unschedulable\"} 0",
-        "scheduler_queue_incoming_pods_total{queue=\"active\",event=\"PodAdd\"} 1",
+        "scheduler_queue_incoming_pods_total{queue=\"active\",event=\"UnscheduledPodAdd\"} 1",
         "scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"1\"} 1",
         "edge_topology_warm{} 1",
         "edge_topology_pairs{} 6",
