@@ -8,14 +8,16 @@ use chassis::tls::{ClientOptions, JsonClient, TokenSource};
 use edge_demo::apiserver::Server;
 use edge_scheduler::{Config, Running};
 use edge_tests::control_plane::{client, established, token};
+use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::fmt::Debug;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 /// Bound of every wait: far above what is needed, so that only what never comes fails.
@@ -204,6 +206,29 @@ impl Cluster {
 
     pub async fn check_bound(&self, name: &str, node: &str) {
         assert_eq!(self.bound(name).await, node, "{name}");
+    }
+
+    /// What the pods' versions are counted from that are written from now on.
+    pub async fn version(&self) -> String {
+        self.pods().list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap()
+    }
+
+    /// The nominated node in each state of a pod since that version until it was bound.
+    pub async fn nominations(&self, pod: &str, version: &str) -> Vec<Option<String>> {
+        let only = WatchParams::default().fields(&format!("metadata.name={pod}"));
+        let mut states = pin!(self.pods().watch(&only, version).await.unwrap());
+        let mut nominations = Vec::new();
+        let bound = async {
+            while let Some(event) = states.try_next().await.unwrap() {
+                let (WatchEvent::Added(state) | WatchEvent::Modified(state)) = event else { continue };
+                nominations.push(state.status.and_then(|status| status.nominated_node_name));
+                if state.spec.is_some_and(|spec| spec.node_name.is_some()) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, bound).await.unwrap_or_else(|_| panic!("{pod} is not bound"));
+        nominations
     }
 
     /// Waits until the condition PodScheduled is False with this message.

@@ -100,6 +100,7 @@ async fn a_claim_of_a_template_gets_the_device_that_it_asks_for() {
     for (node, model) in [("edge-2", "small"), ("edge-3", "large"), ("cloud-1", "large")] {
         device(&cluster, "made.test", node, model).await;
     }
+    let before = cluster.version().await;
     let replica = cluster.run(cluster.config()).await;
     cluster.create("web", "64Mi", &[("delay_edge-1", "25")], claiming(json!({"name": "gpu", "resourceClaimTemplateName": "gpu"}))).await;
     cluster.check_waits("web", "0/4 nodes are available: pod \"default/web\": ResourceClaim not created yet.").await;
@@ -108,6 +109,7 @@ async fn a_claim_of_a_template_gets_the_device_that_it_asks_for() {
     let made = json!({"status": {"resourceClaimStatuses": [{"name": "gpu", "resourceClaimName": "web-gpu"}]}});
     cluster.pods().patch_status("web", &PatchParams::default(), &Patch::Strategic(made)).await.unwrap();
     cluster.check_bound("web", "edge-3").await;
+    assert_eq!(cluster.nominations("web", &before).await.iter().flatten().collect::<Vec<_>>(), ["edge-3"], "before its claim is written");
     assert_eq!(held(&cluster, "web-gpu").await, Some(("edge-3/d0".into(), vec!["web".into()])));
     let written = claims(&cluster).get("web-gpu").await.unwrap();
     assert_eq!(written.metadata.finalizers.as_deref(), Some(&[FINALIZER.to_owned()][..]));

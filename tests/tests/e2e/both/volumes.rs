@@ -156,13 +156,15 @@ async fn a_volume_is_provisioned_on_the_pods_node_and_a_node_without_room_is_giv
     let storage = Storage::start("made").await;
     storage.class("csi.test").await;
     storage.claim("made-data", "ReadWriteOnce").await;
+    let before = storage.cluster.version().await;
     let replica = storage.cluster.run(storage.cluster.config()).await;
     storage.pod("web", "made-data", "0").await;
     assert_eq!(storage.selected("made-data").await, "edge-1");
     assert_eq!(storage.cluster.node_of("web").await, None, "it waits for its volume");
-    // Others need not wait with it.
+    // Others need not wait with it, and nothing is written of them but their node.
     storage.cluster.create("other", "1Gi", &[("delay_edge-2", "0")], |_| {}).await;
     storage.cluster.check_bound("other", "edge-2").await;
+    assert_eq!(storage.cluster.nominations("other", &before).await, [None, None]);
     // The provisioner has no room there: it takes the node back, and the pod is tried again.
     let refused = json!({"metadata": {"annotations": {SELECTED_NODE: null}}});
     storage.claims().patch("made-data", &PatchParams::default(), &Patch::Merge(refused)).await.unwrap();
@@ -172,6 +174,9 @@ async fn a_volume_is_provisioned_on_the_pods_node_and_a_node_without_room_is_giv
     storage.volume("v", "edge-1", "ReadWriteOnce").await;
     storage.bind("made-data", "made-v").await;
     storage.cluster.check_bound("web", "edge-1").await;
+    let nominations = storage.cluster.nominations("web", &before).await;
+    assert_eq!(nominations[..2], [None, Some("edge-1".to_owned())], "before its volume is waited for");
+    assert_eq!(nominations.last(), Some(&None), "the binding takes it back");
     replica.stop().await;
 }
 
