@@ -35,7 +35,7 @@ use placement::cluster::ControllerKind;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -157,6 +157,9 @@ async fn start_deviating(config: Config, deviations: Deviations, shutdown: Shutd
     metrics.attach(&admin, &shared, &board);
     watches.attach(&admin);
     let troubled = board.clone();
+    let starting = Starting::default();
+    let started = starting.clone();
+    admin.ready_check("started", move || started.ready());
     admin.ready_check("topology-source", move || troubled.trouble().map_or(Ok(()), Err));
     let admin_address = admin.bind(config.admin_address, axum::Router::new(), &acting).await?;
     let lost = Arc::new(OnceLock::new());
@@ -175,6 +178,7 @@ async fn start_deviating(config: Config, deviations: Deviations, shutdown: Shutd
         watches,
         metrics,
         &admin,
+        &starting,
     );
     let started = match parts.await {
         Ok(started) => started,
@@ -190,6 +194,34 @@ async fn start_deviating(config: Config, deviations: Deviations, shutdown: Shutd
             end(&acting, ACTING).await;
             Ok(None)
         }
+    }
+}
+
+/// What the start waits for, for readiness. Clones share it.
+#[derive(Clone)]
+struct Starting(Arc<Mutex<Option<String>>>);
+
+impl Default for Starting {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Some("waits for the API server".to_owned()))))
+    }
+}
+
+impl Starting {
+    fn waits(&self, why: String) {
+        *self.lock() = Some(why);
+    }
+
+    fn done(&self) {
+        *self.lock() = None;
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.lock().clone().map_or(Ok(()), Err)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -209,6 +241,7 @@ async fn parts(
     watches: Watches,
     metrics: Metrics,
     admin: &Admin,
+    starting: &Starting,
 ) -> Result<Option<Shutdown>, Error> {
     if !config.placement.delay_filter {
         tracing::warn!("placement.delayFilter is off: DELAY BOUNDS ARE IGNORED; this is for negative controls in demonstrations only");
@@ -222,7 +255,7 @@ async fn parts(
         return Ok(None);
     }
     let client = connection.client.clone();
-    let Some(authority) = authority(&client, &config.namespace, acting).await? else { return Ok(None) };
+    let Some(authority) = authority(&client, &config.namespace, |why| starting.waits(why), acting).await? else { return Ok(None) };
     let names = server_names(config, &connection, topology);
     let serving = ServingCertificate::new(&authority.issue(&names, CERTIFICATE_VALIDITY)?)?;
 
@@ -315,6 +348,7 @@ async fn parts(
     let cycle =
         Cycle { shared, planner: cycle::planner(), attempts: 0, board, binder, evictor, teller, metrics, leadership, watches, client };
     leading.spawn(cycle.run(leading.clone()));
+    starting.done();
     Ok(Some(last))
 }
 

@@ -192,11 +192,12 @@ where
         }
         self.last_error = Some(Instant::now());
         let text = chain(&error);
-        self.status.saw_error(&text);
         let refused = match &error {
             Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
             _ => 0,
         };
+        let forbidden = matches!(&error, Error::InitialListFailed(kube::Error::Api(status)) if status.code == 403) || refused == 403;
+        self.status.saw_error(&text, forbidden);
         let streaming = self.config.initial_list_strategy == InitialListStrategy::StreamingList;
         if matches!(refused, 400 | 422) && streaming && !self.status.synced() {
             tracing::info!(watch = self.status.name(), "the API server has no streaming lists, listing in pages");

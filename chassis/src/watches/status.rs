@@ -1,6 +1,6 @@
 //! The state of watches, for readiness and metrics.
 
-use super::{Change, follow};
+use super::{Change, LONGEST_RETRY, follow};
 use crate::{admin::Admin, metrics, shutdown::Shutdown};
 use futures::{StreamExt as _, stream::BoxStream};
 use kube::{Api, Resource, runtime::watcher};
@@ -32,6 +32,8 @@ pub struct WatchStatus {
 struct Recent {
     event: Option<Instant>,
     error: Option<(Instant, String)>,
+    /// The API server does not let us list or watch, by its own words.
+    refused: Option<(Instant, String)>,
 }
 
 impl WatchStatus {
@@ -71,15 +73,18 @@ impl WatchStatus {
         self.recent().event.map(|at| at.elapsed())
     }
 
-    /// Ready once synced; before, says why not.
+    /// Ready once synced, but not while a right is missing to follow what was seen; else says why not.
     pub fn ready(&self) -> Result<(), String> {
-        if self.synced() {
-            return Ok(());
+        let recent = self.recent();
+        let told = |(at, error): &(Instant, String)| format!("{error}, {:.0} s ago", at.elapsed().as_secs_f64());
+        if !self.synced() {
+            return Err(recent.error.as_ref().map_or("not synced".to_owned(), |error| format!("not synced; {}", told(error))));
         }
-        Err(match &self.recent().error {
-            Some((at, error)) => format!("not synced; {error}, {:.0} s ago", at.elapsed().as_secs_f64()),
-            None => "not synced".to_owned(),
-        })
+        // A watch that was granted says so by an event alone, which may be long in coming; one that is refused still would have said so again.
+        match recent.refused.as_ref().filter(|(at, _)| at.elapsed() < 2 * LONGEST_RETRY) {
+            Some(refused) => Err(format!("not followed; {}", told(refused))),
+            None => Ok(()),
+        }
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -92,12 +97,19 @@ impl WatchStatus {
 
     pub(super) fn saw_event(&self) {
         self.events.fetch_add(1, Ordering::Relaxed);
-        self.recent().event = Some(Instant::now());
+        let mut recent = self.recent();
+        recent.event = Some(Instant::now());
+        recent.refused = None;
     }
 
-    pub(super) fn saw_error(&self, text: &str) {
+    pub(super) fn saw_error(&self, text: &str, refused: bool) {
         self.errors.fetch_add(1, Ordering::Relaxed);
-        self.recent().error = Some((Instant::now(), text.to_owned()));
+        let error = (Instant::now(), text.to_owned());
+        let mut recent = self.recent();
+        if refused {
+            recent.refused = Some(error.clone());
+        }
+        recent.error = Some(error);
     }
 }
 

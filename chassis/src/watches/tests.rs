@@ -158,6 +158,20 @@ async fn readiness_and_metrics_tell_the_state() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_is_refused_is_not_ready_until_it_is_granted() {
+    use Answer::*;
+    // The tests' wait for silence is longer than a refusal counts.
+    let status = check(watcher::Config::default(), &[List("4", &["a"]), Status(403)], &["=a"]).await;
+    assert_eq!((status.errors(), status.ready()), (1, Ok(())));
+    status.saw_error("may not watch", true);
+    assert_eq!(status.ready(), Err("not followed; may not watch, 0 s ago".to_owned()));
+    status.saw_error("connection refused", false);
+    assert!(status.ready().is_err(), "the API server is away, and has not granted it");
+    status.saw_event();
+    assert_eq!(status.ready(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kind_that_is_not_served_has_no_objects_until_it_is() {
     use Answer::*;
     let config = watcher::Config::default();

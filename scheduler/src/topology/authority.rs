@@ -26,8 +26,14 @@ pub enum AuthorityError {
     Tls(#[from] TlsError),
 }
 
-/// The replicas' authority, made by whichever comes first, and published. Waits for an API server that is away; `None` when shutdown comes first.
-pub async fn authority(client: &Client, namespace: &str, shutdown: &Shutdown) -> Result<Option<Authority>, AuthorityError> {
+/// The replicas' authority, made by whichever comes first, and published. Waits for an API server that is away, or that does not let us, and tells `waits`
+/// why; `None` when shutdown comes first.
+pub async fn authority(
+    client: &Client,
+    namespace: &str,
+    waits: impl Fn(String),
+    shutdown: &Shutdown,
+) -> Result<Option<Authority>, AuthorityError> {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     loop {
         let Some(outcome) = shutdown.interrupt(obtain(client, namespace)).await else { return Ok(None) };
@@ -35,8 +41,9 @@ pub async fn authority(client: &Client, namespace: &str, shutdown: &Shutdown) ->
             Ok(authority) => return Ok(Some(authority)),
             Err(error) => error,
         };
-        let delay = backoff.delay();
-        tracing::warn!(error = chain(&error), "cannot set up the CA of the topology service; retrying in {:.1} s", delay.as_secs_f64());
+        let (delay, why) = (backoff.delay(), chain(&error));
+        tracing::warn!(error = why, "cannot set up the CA of the topology service; retrying in {:.1} s", delay.as_secs_f64());
+        waits(format!("cannot set up the CA of the topology service: {why}"));
         if !shutdown.sleep(delay).await {
             return Ok(None);
         }
@@ -144,12 +151,12 @@ mod tests {
     async fn replicas_share_one_authority_and_clients_find_it() {
         let objects = Objects::default();
         let (client, shutdown) = (cluster(&objects), Shutdown::new());
-        let first = authority(&client, "edge-system", &shutdown).await.unwrap().unwrap();
+        let first = authority(&client, "edge-system", drop, &shutdown).await.unwrap().unwrap();
         let map = "/api/v1/namespaces/edge-system/configmaps/edge-topology-ca";
         let published = || objects.lock().unwrap()[map]["data"]["ca.crt"].as_str().unwrap().to_owned();
         assert_eq!(published(), first.certificate_pem());
         objects.lock().unwrap().get_mut(map).unwrap()["data"] = json!({"ca.crt": "another"});
-        let second = authority(&client, "edge-system", &shutdown).await.unwrap().unwrap();
+        let second = authority(&client, "edge-system", drop, &shutdown).await.unwrap().unwrap();
         assert_eq!(second.certificate_pem(), first.certificate_pem());
         assert_eq!(published(), first.certificate_pem(), "what clients read is put right");
     }
@@ -159,7 +166,7 @@ mod tests {
         let objects = Objects::default();
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "edge-topology-ca"}, "data": {"tls.crt": "eA=="}});
         objects.lock().unwrap().insert("/api/v1/namespaces/edge-system/secrets/edge-topology-ca".into(), secret);
-        let error = authority(&cluster(&objects), "edge-system", &Shutdown::new()).await.err().expect("refused").to_string();
+        let error = authority(&cluster(&objects), "edge-system", drop, &Shutdown::new()).await.err().expect("refused").to_string();
         assert!(error.contains("Secret edge-system/edge-topology-ca holds no CA"), "{error}");
     }
 }
