@@ -175,13 +175,16 @@ impl Cluster {
             self.account(&entry, 1);
         }
         let (before, after) = (have.node, entry.node);
+        let mut changes = Changes::new();
         if have.assumed && !entry.assumed {
-            // It is bound, and so are its claims: nothing became free.
-            let _ = self.release_volumes(&have.pod.key);
+            let released = self.release_volumes(&have.pod.key);
+            // Where it is bound as it was assumed, so are its claims, and nothing became free.
+            if before != after {
+                changes.extend(released);
+            }
         }
         let pod = Arc::clone(&entry.pod);
         let name = |state: &Snapshot, ix| state.name(ix).to_owned();
-        let mut changes = Changes::new();
         if let Some(ix) = before.filter(|_| before != after || gives_room(&have.pod, &entry.pod)) {
             changes.push(ClusterEvent::PodReleased { pod: Arc::clone(&have.pod), node: name(&self.state, ix) });
         }

@@ -187,7 +187,9 @@ impl WakeOn {
             }
             Reason::NodeDeclaredFeatures => self.features = true,
             // Through `volumes`, which knows the claims.
-            Reason::DiskConflict | Reason::ClaimInUse { .. } | Reason::VolumeLimit { .. } | Reason::DriverMissing { .. } => {}
+            Reason::DiskConflict | Reason::VolumeLimit { .. } | Reason::DriverMissing { .. } => {}
+            // And through `volumes`. Pods on a node that is gone use nothing any more.
+            Reason::ClaimInUse { .. } => self.node_deleted = true,
             // And through `volumes`.
             Reason::VolumeAffinity { .. }
             | Reason::NoVolume { .. }
@@ -425,6 +427,7 @@ mod tests {
         let no = false;
         check(Reason::NodeAffinity, [true, no, no, no, no, no]);
         check(Reason::NodePorts, [no, no, no, no, true, no]);
+        check(Reason::ClaimInUse { claim: "c".into() }, [no, no, no, no, no, true]);
         check(Reason::NodeDeclaredFeatures, [no, no, no, true, no, no]);
         check(Reason::UntoleratedTaint { key: "k".into(), value: String::new() }, [no, true, no, no, no, no]);
         check(Reason::TooManyPods { used: 1, allocatable: 1 }, [no, no, true, no, true, no]);

@@ -1,9 +1,11 @@
-//! The planner against a plain reading of the rules, over strings and maps, on random clusters that change between decisions; and who waits for devices.
+//! The planner against a plain reading of the rules, over strings and maps, on random clusters that change between decisions; and who waits for devices or
+//! storage.
 
 mod among_pods;
 mod devices;
 mod history;
 mod rules;
+mod storage;
 mod waiting;
 
 use history::{Event, settings, story};

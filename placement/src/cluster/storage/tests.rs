@@ -1,4 +1,4 @@
-use super::super::{Node, Pod, PodKey, PodVolume, Settings};
+use super::super::{Node, Pod, PodKey, PodPhase, PodVolume, Settings};
 use super::*;
 
 fn volume(name: &str, capacity: i64, claim: Option<&str>) -> PersistentVolume {
@@ -79,6 +79,17 @@ fn two_pods_never_take_one_volume() {
     assert!(assume(&mut cluster, "b"));
     cluster.delete_pod(&PodKey::new("d", "b"));
     assert_eq!(free(&cluster), ["v"]);
+}
+
+#[test]
+fn a_pod_that_ends_or_goes_elsewhere_on_its_way_leaves_its_volume() {
+    for update in [Pod { phase: PodPhase::Ended, ..pod("a", "a") }, Pod { node_name: Some("other".into()), ..pod("a", "a") }] {
+        let mut cluster = two_pods_and_a_volume();
+        assert!(assume(&mut cluster, "a"));
+        let freed = cluster.apply_pod(update);
+        assert!(freed.contains(&ClusterEvent::Storage(StorageChange::Volume)), "{freed:?}");
+        assert_eq!(free(&cluster), ["v"]);
+    }
 }
 
 #[test]
