@@ -16,6 +16,7 @@ use placement::cluster::{Pod, PodKey, Point, Snapshot};
 use placement::plan::{Decision, Eviction, Hold, Outcome, Planner, Preemption, Stopwatch, Warmth};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub struct Cycle {
     pub shared: Arc<Shared>,
@@ -72,8 +73,8 @@ impl Cycle {
         }
     }
 
-    /// Tries the next pod, if there is one that is due.
-    fn attempt(&mut self) -> bool {
+    /// Tries the next pod, if there is one that is due. Its binding takes the slot.
+    fn attempt(&mut self, slot: OwnedSemaphorePermit) -> bool {
         let started = Instant::now();
         let (popped, snapshot) = {
             let mut state = self.shared.lock();
@@ -96,7 +97,7 @@ impl Cycle {
             _ => Vec::new(),
         };
         if group.len() > 1 {
-            self.attempt_group(popped, &group, &snapshot, warmth, started);
+            self.attempt_group(popped, &group, &snapshot, warmth, started, slot);
         } else {
             let eviction = self.preempt(&snapshot, &popped.pod, &mut decision);
             self.staged(&snapshot, &popped.pod, &decision.outcome, eviction.is_some());
@@ -105,7 +106,7 @@ impl Cycle {
             // What it shares with the cluster would be copied when the room is taken.
             drop(snapshot);
             let pod = popped.pod.clone();
-            self.conclude(popped, decision, started);
+            self.conclude(popped, decision, started, Some(slot));
             if let Some(claim) = misplaced {
                 self.binder.deallocate(claim, pod.clone());
             }
@@ -129,8 +130,16 @@ impl Cycle {
         Planner::groups(snapshot, waiting).into_iter().find(|group| group.contains(&pod.key)).unwrap_or_default()
     }
 
-    /// Decides for a group as one: a node for each, or none for any.
-    fn attempt_group(&mut self, first: Popped, group: &[PodKey], snapshot: &Snapshot, warmth: Warmth, started: Instant) {
+    /// Decides for a group as one: a node for each, or none for any. The first has the slot, the others wait for theirs when they are bound.
+    fn attempt_group(
+        &mut self,
+        first: Popped,
+        group: &[PodKey],
+        snapshot: &Snapshot,
+        warmth: Warmth,
+        started: Instant,
+        slot: OwnedSemaphorePermit,
+    ) {
         let mut members = vec![first];
         {
             let mut state = self.shared.lock();
@@ -143,8 +152,9 @@ impl Cycle {
         if let (Some(pod), Some(decision)) = (pods.first(), decisions.first()) {
             self.staged(snapshot, pod, &decision.outcome, false);
         }
+        let mut slot = Some(slot);
         for (member, decision) in members.into_iter().zip(decisions) {
-            self.conclude(member, decision, started);
+            self.conclude(member, decision, started, slot.take());
         }
     }
 
@@ -177,7 +187,7 @@ impl Cycle {
     }
 
     /// Acts on a decision: takes the room and starts the binding, or puts the pod where what may help it will wake it.
-    fn conclude(&self, popped: Popped, decision: Decision, started: Instant) {
+    fn conclude(&self, popped: Popped, decision: Decision, started: Instant, slot: Option<OwnedSemaphorePermit>) {
         let pod = &popped.pod;
         self.metrics.decided(started.elapsed());
         let decision = Arc::new(decision);
@@ -212,7 +222,7 @@ impl Cycle {
         });
         self.metrics.ran(pod, Point::Reserve, Status::of(assumed.is_ok()), begun.elapsed());
         match assumed {
-            Ok(_) => self.binder.start(popped, node, decision, started),
+            Ok(_) => self.binder.start(popped, node, decision, started, slot),
             Err(error) => {
                 tracing::debug!(pod = %pod.key, %error, "changed while it was being placed");
                 self.metrics.attempted(pod, Attempt::Error, started.elapsed());
@@ -224,7 +234,8 @@ impl Cycle {
 async fn drain(cycle: &mut Cycle) {
     let mut turn: u32 = 0;
     loop {
-        if cycle.attempt() {
+        let slot = cycle.binder.slot().await;
+        if cycle.attempt(slot) {
             turn += 1;
             if turn.is_multiple_of(TURN) {
                 tokio::task::yield_now().await;

@@ -1,4 +1,7 @@
 //! Carries out decisions: each binding is a task of its own, a bounded number at once, checked against the lease right before it is sent.
+//!
+//! A pod gets its slot before it is decided for: where the API server is slower than decisions, pods wait in the queue, where their priority counts and
+//! nothing is taken for them yet, and what they are given is decided by the cluster as it is when their turn has come.
 
 use super::devices::ClaimWriter;
 use super::nominate::{nominate, takes_time};
@@ -11,12 +14,12 @@ use crate::tell::{Failure, Teller};
 use chassis::client::Departure;
 use chassis::lease::Leadership;
 use chassis::shutdown::Shutdown;
-use placement::cluster::{Pod, Point};
+use placement::cluster::{Pod, Point, VolumePlan};
 use placement::devices::Claim;
 use placement::plan::Decision;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub struct Binder {
     pub clients: Clients,
@@ -31,31 +34,42 @@ pub struct Binder {
 }
 
 impl Binder {
-    /// Binds an assumed pod in a task. Whatever happens, the pod ends bound, back in the queue, or gone, and its room is given back unless it is bound.
+    /// Waits for a place among the bindings under way.
+    pub async fn slot(&self) -> OwnedSemaphorePermit {
+        match self.slots.clone().acquire_owned().await {
+            Ok(slot) => slot,
+            // Nobody closes it.
+            Err(_closed) => std::future::pending().await,
+        }
+    }
+
+    /// Binds an assumed pod in a task. Without a `slot` it waits for one there. Whatever happens, the pod ends bound, back in the queue, or gone, and its
+    /// room is given back unless it is bound.
     /// The attempt began when the pod was taken from the queue, at `started`.
-    pub fn start(self: &Arc<Self>, popped: Popped, node: String, decision: Arc<Decision>, started: Instant) {
+    pub fn start(
+        self: &Arc<Self>,
+        popped: Popped,
+        node: String,
+        decision: Arc<Decision>,
+        started: Instant,
+        slot: Option<OwnedSemaphorePermit>,
+    ) {
         let binder = self.clone();
         self.shutdown.spawn(async move {
             binder.metrics.bindings().inc();
-            binder.carry_out(popped, &node, &decision, started).await;
+            binder.carry_out(popped, &node, &decision, started, slot).await;
             binder.metrics.bindings().dec();
         });
     }
 
-    async fn carry_out(&self, popped: Popped, node: &str, decision: &Decision, started: Instant) {
+    /// What only few pods need is boxed: the task of every other would be as large.
+    async fn carry_out(&self, popped: Popped, node: &str, decision: &Decision, started: Instant, slot: Option<OwnedSemaphorePermit>) {
         let pod = &popped.pod;
-        let prepared = async {
-            self.nominate(pod, node).await?;
-            let begun = Instant::now();
-            let bound = self.bind_volumes(pod, node).await;
-            if bound.is_err() {
-                self.metrics.ran(pod, Point::PreBind, Status::Error, begun.elapsed());
-            }
-            bound.map(|()| begun.elapsed())
-        };
-        let outcome = match prepared.await {
-            Ok(volumes) => self.bind_pod(pod, node, volumes).await,
-            Err(outcome) => outcome,
+        let slow = takes_time(self.shared.lock().cluster.view(), pod);
+        let outcome = if slow {
+            Box::pin(self.prepare_and_bind(pod, node, slot)).await
+        } else {
+            self.bind_pod(pod, node, slot, Duration::ZERO).await
         };
         self.shared.change(|state| {
             // What was written of its claims is known by now.
@@ -83,43 +97,70 @@ impl Binder {
         });
     }
 
-    /// Says which node is meant, where the pod's claims come first.
-    async fn nominate(&self, pod: &Pod, node: &str) -> Result<(), Bound> {
-        {
-            let state = self.shared.lock();
-            let view = state.cluster.view();
-            let nominated = view.pod(&pod.key).is_some_and(|known| known.pod.nominated_node.as_deref() == Some(node));
-            if nominated || !takes_time(view, pod) {
-                return Ok(());
+    /// The slot that is there, or the next one; none on shutdown.
+    async fn turn(&self, slot: Option<OwnedSemaphorePermit>) -> Option<OwnedSemaphorePermit> {
+        match slot {
+            Some(slot) => Some(slot),
+            None => self.shutdown.interrupt(self.slot()).await,
+        }
+    }
+
+    /// Binds a pod whose claims come first.
+    async fn prepare_and_bind(&self, pod: &Pod, node: &str, slot: Option<OwnedSemaphorePermit>) -> Bound {
+        let Some(mut slot) = self.turn(slot).await.map(Some) else { return Bound::CalledOff };
+        if let Err(outcome) = self.nominate(pod, node).await {
+            return outcome;
+        }
+        let plan = self.shared.lock().cluster.view().volume_plan(&pod.key).cloned();
+        let begun = Instant::now();
+        if let Some(plan) = plan {
+            // It may take minutes.
+            slot = None;
+            if let Err(outcome) = self.bind_volumes(pod, node, &plan).await {
+                self.metrics.ran(pod, Point::PreBind, Status::Error, begun.elapsed());
+                return outcome;
             }
         }
-        let Some(Ok(_slot)) = self.shutdown.interrupt(self.slots.acquire()).await else { return Err(Bound::CalledOff) };
+        self.bind_pod(pod, node, slot, begun.elapsed()).await
+    }
+
+    /// Says which node is meant, unless the pod says so already.
+    async fn nominate(&self, pod: &Pod, node: &str) -> Result<(), Bound> {
+        let known = self.shared.lock().cluster.view().pod(&pod.key).map(|known| known.pod.clone());
+        if known.is_some_and(|known| known.nominated_node.as_deref() == Some(node)) {
+            return Ok(());
+        }
         self.teller.nominated(pod, node);
         nominate(&self.clients, pod, node, self.patience, &self.departure(), self.shutdown.signalled()).await
     }
 
-    /// Gets the pod's claims their volumes, where some have none. May take minutes, in which no slot is held.
-    async fn bind_volumes(&self, pod: &Pod, node: &str) -> Result<(), Bound> {
-        let Some(plan) = self.shared.lock().cluster.view().volume_plan(&pod.key).cloned() else { return Ok(()) };
-        let volumes = bind_volumes(&self.clients, &self.shared, pod, node, &plan, self.patience, || self.departure());
+    /// Gets the pod's claims the volumes of `plan`.
+    async fn bind_volumes(&self, pod: &Pod, node: &str, plan: &VolumePlan) -> Result<(), Bound> {
+        let volumes = bind_volumes(&self.clients, &self.shared, pod, node, plan, self.patience, || self.departure());
         self.shutdown.interrupt(volumes).await.unwrap_or(Err(Bound::CalledOff))
     }
 
-    /// Writes the pod's device claims and binds it; its volumes are bound, which took so long.
-    async fn bind_pod(&self, pod: &Pod, node: &str, volumes: Duration) -> Bound {
-        let slot = self.shutdown.interrupt(self.slots.acquire()).await;
-        let (Some(Ok(_slot)), Ok(_deadline)) = (&slot, self.leadership.check()) else { return Bound::CalledOff };
-        // Shutdown calls off only what has not left: what was sent is seen to its end.
-        let bind = async || {
-            let begun = Instant::now();
-            let outcome = bind(&self.clients, pod, node, self.patience, || self.departure(), || self.shutdown.signalled()).await;
-            self.metrics.ran(pod, Point::Bind, Status::of(matches!(outcome, Bound::Here)), begun.elapsed());
-            outcome
-        };
+    /// Writes the pod's device claims and binds it, in its turn; its volumes are bound, which took so long.
+    async fn bind_pod(&self, pod: &Pod, node: &str, slot: Option<OwnedSemaphorePermit>, volumes: Duration) -> Bound {
+        let (Some(_slot), Ok(_deadline)) = (self.turn(slot).await, self.leadership.check()) else { return Bound::CalledOff };
+        // Boxed, so that who waits for a slot takes little memory.
         if pod.claims.is_empty() {
             self.metrics.ran(pod, Point::PreBind, Status::Success, volumes);
-            return bind().await;
+            Box::pin(self.send_binding(pod, node)).await
+        } else {
+            Box::pin(self.bind_with_devices(pod, node, volumes)).await
         }
+    }
+
+    /// Shutdown calls off only what has not left: what was sent is seen to its end.
+    async fn send_binding(&self, pod: &Pod, node: &str) -> Bound {
+        let begun = Instant::now();
+        let outcome = bind(&self.clients, pod, node, self.patience, || self.departure(), || self.shutdown.signalled()).await;
+        self.metrics.ran(pod, Point::Bind, Status::of(matches!(outcome, Bound::Here)), begun.elapsed());
+        outcome
+    }
+
+    async fn bind_with_devices(&self, pod: &Pod, node: &str, volumes: Duration) -> Bound {
         let reservations = match self.shared.lock().cluster.view().claim_reservations(pod) {
             Ok(reservations) => reservations,
             Err(why) => return Bound::Failed(BindError::Devices(DeviceError::Changed(why))),
@@ -129,7 +170,7 @@ impl Binder {
         let reserved = claims.reserve(pod, &reservations).await;
         self.metrics.ran(pod, Point::PreBind, Status::of(reserved.is_ok()), volumes + begun.elapsed());
         let outcome = match reserved {
-            Ok(()) => bind().await,
+            Ok(()) => self.send_binding(pod, node).await,
             Err(outcome) => outcome,
         };
         if matches!(outcome, Bound::Failed(_) | Bound::Gone) {

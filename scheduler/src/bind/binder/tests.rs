@@ -43,7 +43,7 @@ async fn play(claims: Vec<ClaimName>, last: &str) -> Vec<(String, Value)> {
         metrics: Metrics::default(),
         shutdown: shutdown.clone(),
     });
-    binder.start(popped, "n".into(), Arc::new(decision), Instant::now());
+    binder.start(popped, "n".into(), Arc::new(decision), Instant::now(), None);
     let mut seen = Vec::new();
     while seen.last().is_none_or(|(request, body): &(String, Value)| !format!("{request} {body}").contains(last)) {
         let next = tokio::time::timeout(Duration::from_secs(60), requests.recv()).await;
