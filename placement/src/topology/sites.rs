@@ -60,10 +60,15 @@ pub fn sites<'a>(mesh: &Mesh, rule: SiteRule, name: impl Fn(NodeIx) -> &'a str, 
     let unlabelled = mesh.part(&found);
     for group in dense_groups(&unlabelled, rule.radius).into_iter().flat_map(|group| guard(&unlabelled, group, rule.diameter)) {
         let first = group.iter().map(|&at| name(unlabelled.nodes()[at])).min().unwrap_or_default();
-        sites.push(site(format!("~{first}"), false, group.iter().map(|&at| found[at]).collect()));
+        sites.push(site(found_name(first), false, group.iter().map(|&at| found[at]).collect()));
     }
     sites.sort_by(|a, b| a.name.cmp(&b.name));
     sites
+}
+
+/// The name of a site without a label, after its first node: no label value contains `~`.
+pub fn found_name(first: &str) -> String {
+    format!("~{first}")
 }
 
 /// Splits a group that breaks the diameter, or has an unmeasured pair, along the layers at that diameter.
