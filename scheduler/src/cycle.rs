@@ -266,3 +266,6 @@ fn pending(snapshot: &Snapshot, pod: &Pod) -> bool {
 fn placeable(pod: &Pod) -> bool {
     !pod.terminating && pod.scheduling_gates.is_empty()
 }
+
+#[cfg(test)]
+mod tests;

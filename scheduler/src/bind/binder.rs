@@ -238,4 +238,4 @@ impl Binder {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

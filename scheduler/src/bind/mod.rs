@@ -22,6 +22,8 @@ mod send;
 mod volumes;
 
 pub use binder::Binder;
+#[cfg(test)]
+pub use binder::tests::binder;
 
 use chassis::client::{Departure, protobuf};
 use k8s_openapi::api::core::v1::{self, Binding, ObjectReference};

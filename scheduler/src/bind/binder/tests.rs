@@ -8,6 +8,23 @@ use placement::plan::{Planner, Warmth};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+/// One binding at a time.
+pub fn binder(client: kube::Client, shared: Arc<Shared>, shutdown: Shutdown) -> Arc<Binder> {
+    let conditions = ConditionWriter::default();
+    shutdown.spawn(conditions.clone().run(client.clone(), shared.clone(), shutdown.clone()));
+    let events = Recorder::start(client.clone(), "edge-scheduler", "test", &RecorderConfig::default(), &shutdown);
+    Arc::new(Binder {
+        clients: Clients { binding: client.clone(), reading: client },
+        leadership: Leadership::always(),
+        patience: Patience { call: Duration::from_secs(4), look: Duration::from_secs(20) },
+        slots: Arc::new(Semaphore::new(1)),
+        shared: shared.clone(),
+        teller: Arc::new(Teller::new(events, conditions, shared)),
+        metrics: Metrics::default(),
+        shutdown,
+    })
+}
+
 /// Binds a pod with these claims of devices, which nobody has made, to its node. What was asked of the API server but events, up to the last.
 async fn play(claims: Vec<ClaimName>, last: &str) -> Vec<(String, Value)> {
     let (sender, mut requests) = mpsc::unbounded_channel();
@@ -30,19 +47,8 @@ async fn play(claims: Vec<ClaimName>, last: &str) -> Vec<(String, Value)> {
         state.queue.pop(now()).unwrap()
     };
     let decision = Planner::new().decide(&shared.lock().cluster.snapshot(), &pod, now(), Warmth::Warm);
-    let (shutdown, conditions) = (Shutdown::new(), ConditionWriter::default());
-    shutdown.spawn(conditions.clone().run(client.clone(), shared.clone(), shutdown.clone()));
-    let events = Recorder::start(client.clone(), "edge-scheduler", "test", &RecorderConfig::default(), &shutdown);
-    let binder = Arc::new(Binder {
-        clients: Clients { binding: client.clone(), reading: client },
-        leadership: Leadership::always(),
-        patience: Patience { call: Duration::from_secs(4), look: Duration::from_secs(20) },
-        slots: Arc::new(Semaphore::new(1)),
-        shared: shared.clone(),
-        teller: Arc::new(Teller::new(events, conditions, shared.clone())),
-        metrics: Metrics::default(),
-        shutdown: shutdown.clone(),
-    });
+    let shutdown = Shutdown::new();
+    let binder = binder(client, shared, shutdown.clone());
     binder.start(popped, "n".into(), Arc::new(decision), Instant::now(), None);
     let mut seen = Vec::new();
     while seen.last().is_none_or(|(request, body): &(String, Value)| !format!("{request} {body}").contains(last)) {
