@@ -4,7 +4,7 @@ use super::*;
 use crate::bind::binder;
 use crate::mock_api::{self, json_response};
 use crate::topology::agents::tests::settings;
-use placement::cluster::Node;
+use placement::cluster::{Node, Resources};
 use placement::units::Timestamp;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
@@ -24,7 +24,11 @@ fn start(shared: &Arc<Shared>, answers: &Arc<Semaphore>, shutdown: &Shutdown) ->
             Ok(json_response(200, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})))
         }
     });
-    shared.change(|state| drop(state.cluster.apply_node(Node { name: "n".into(), ..Node::default() })));
+    let allocatable = Resources { pods: 110, ..Resources::default() };
+    shared.change(|state| {
+        let changes = state.cluster.apply_node(Node { name: "n".into(), allocatable, ..Node::default() });
+        state.note(&changes, now());
+    });
     let binder = binder(client.clone(), shared.clone(), shutdown.clone());
     let (teller, leadership) = (binder.teller.clone(), Leadership::always());
     let evictor = Evictor {
@@ -32,6 +36,7 @@ fn start(shared: &Arc<Shared>, answers: &Arc<Semaphore>, shutdown: &Shutdown) ->
         leadership: leadership.clone(),
         shared: shared.clone(),
         teller: teller.clone(),
+        metrics: Metrics::default(),
         shutdown: shutdown.clone(),
     };
     let mut cycle = Cycle {
@@ -42,12 +47,15 @@ fn start(shared: &Arc<Shared>, answers: &Arc<Semaphore>, shutdown: &Shutdown) ->
         evictor: Arc::new(evictor),
         teller,
         metrics: Metrics::default(),
+        attempts: 0,
         leadership,
         watches: Watches::new(),
         client,
     };
     let ending = shutdown.clone();
-    shutdown.spawn(async move { drop(ending.interrupt(drain(&mut cycle)).await) });
+    shutdown.spawn(async move {
+        ending.interrupt(drain(&mut cycle)).await;
+    });
     bindings
 }
 
@@ -64,11 +72,12 @@ async fn who_comes_while_all_bindings_are_under_way_goes_before_those_of_less_pr
     for name in ["first", "second", "third"] {
         comes(&shared, name, 0);
     }
-    assert_eq!(bindings.recv().await.unwrap(), "first");
+    let mut next = async || tokio::time::timeout(Duration::from_secs(20), bindings.recv()).await.expect("a binding in time").unwrap();
+    assert_eq!(next().await, "first");
     comes(&shared, "urgent", 10);
     answers.add_permits(4);
     for name in ["urgent", "second", "third"] {
-        assert_eq!(bindings.recv().await.unwrap(), name);
+        assert_eq!(next().await, name);
     }
     shutdown.trigger();
 }

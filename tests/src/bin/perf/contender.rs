@@ -134,7 +134,8 @@ async fn edge_scheduler(plane: &ControlPlane, metrics: SocketAddr, matrix: Optio
         "client": {"kubeconfig": plane.kubeconfig_of(SCHEDULER).await?, "qps": QPS, "burst": QPS},
         "adminAddress": metrics,
         "placement": {"undelayed": "any"},
-        "topology": {"address": "127.0.0.1:0", "source": source, "matrix": matrix},
+        // Nodes are described once, not for every pod: not within a measurement.
+        "topology": {"address": "127.0.0.1:0", "source": source, "matrix": matrix, "objectInterval": "24h"},
     });
     let mut command = Command::new(release);
     command.arg("--config").arg(written(plane, "edge-scheduler.yaml", &config)?);
