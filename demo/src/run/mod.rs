@@ -378,7 +378,8 @@ impl Stages<'_> {
                     Some(sent) if sent.status == 200 => break,
                     // There is an answer, only no endpoint near enough.
                     Some(sent) if sent.status == 503 && self.args.no_delay_filter => break,
-                    Some(sent) if begun.elapsed() > Duration::from_secs(60) => {
+                    // What was measured while the machine was busy is forgotten only by and by.
+                    Some(sent) if begun.elapsed() > Duration::from_secs(120) => {
                         bail!(
                             "the router on {} does not serve video.{NAMESPACE}: {} {}",
                             site.node,
