@@ -104,8 +104,12 @@ async fn claims(client: &Client) -> Result<Vec<ResourceClaim>, kube::Error> {
     pages(ListParams::default(), page, std::convert::identity).await
 }
 
-/// What `convert` makes of all objects.
-async fn pages<K: Clone, T, F>(params: ListParams, list: impl Fn(ListParams) -> F, convert: impl Fn(K) -> T) -> Result<Vec<T>, kube::Error>
+/// What `convert` makes of all objects, asked for a page at a time.
+pub async fn pages<K: Clone, T, F>(
+    params: ListParams,
+    list: impl Fn(ListParams) -> F,
+    convert: impl Fn(K) -> T,
+) -> Result<Vec<T>, kube::Error>
 where
     F: Future<Output = Result<ObjectList<K>, kube::Error>>,
 {

@@ -2,6 +2,7 @@
 //! changes, never for a figure that moved within one. A new leader reads once what its predecessor wrote, and writes only what differs.
 
 use super::board::Board;
+use crate::catch_up::pages;
 use crate::state::{Shared, now};
 use api::crd::{DeviceSummary, LayerSummary, Neighbour, NodeNetwork, NodeNetworkSpec, NodeNetworkStatus, STATUS_NEIGHBOURS};
 use api::protocol::DeviceReport;
@@ -23,8 +24,6 @@ use std::time::{Duration, Instant};
 const LEVELS_MS: [u32; 8] = [1, 2, 5, 10, 25, 50, 100, 250];
 /// Writes under way at once: 2,000 nodes that all change take seconds, and bindings come first.
 const PARALLEL: usize = 4;
-/// Objects in one answer.
-const PAGE: u32 = 500;
 /// Nodes looked at before other tasks of the thread get their turn.
 const TURN: usize = 64;
 
@@ -110,19 +109,15 @@ impl Writer {
     /// The objects that are there. They count as written now: what differs is not written before the interval is over.
     async fn existing(&self) -> Result<HashMap<String, Written>, Error> {
         let api: Api<NodeNetwork> = Api::all(self.client.clone());
-        let mut found = HashMap::new();
-        let mut params = ListParams::default().limit(PAGE);
-        loop {
-            let page = api.list(&params).await?;
-            found.extend(page.items.into_iter().filter_map(|object| {
-                let written = Written { gist: Gist::of(&object.status.unwrap_or_default()), at: Instant::now() };
-                Some((object.metadata.name?, written))
-            }));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(found),
-            }
-        }
+        let page = |params: ListParams| {
+            let api = api.clone();
+            async move { api.list(&params).await }
+        };
+        let written = |object: NodeNetwork| {
+            let written = Written { gist: Gist::of(&object.status.unwrap_or_default()), at: Instant::now() };
+            Some((object.metadata.name?, written))
+        };
+        Ok(pages(ListParams::default(), page, written).await?.into_iter().flatten().collect())
     }
 
     /// What is to be written. Thousands of nodes that all know each other take a while to look at, in which others get their turn.
