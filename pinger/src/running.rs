@@ -74,8 +74,7 @@ struct Sockets {
 
 /// Opens what can be opened. A method that the machine does not allow is left out and said; none at all is an error.
 async fn open(config: &Config, echo_port: u16) -> Result<Sockets, Error> {
-    let echo = open_echo(config.listen_address, echo_port)?;
-    let handshakes = bind_handshakes(echo.local_addr())?;
+    let (echo, handshakes) = open_ports(config.listen_address, echo_port, bind_handshakes)?;
     let mut probers: Vec<Arc<dyn Prober>> = Vec::new();
     let mut refused = Vec::new();
     for &method in &config.methods {
@@ -103,6 +102,28 @@ async fn open(config: &Config, echo_port: u16) -> Result<Sockets, Error> {
         tracing::info!(node = config.node_name, why, "a probe method is not available; the next one serves");
     }
     Ok(Sockets { echo, handshakes, probers })
+}
+
+/// How often another port is looked for, where any port will do.
+const PORTS_TRIED: usize = 16;
+
+/// The echo and the port for handshakes, which have one number. Where any will do (`port` is 0), the number that the kernel has
+/// free for UDP may be taken for TCP: then the next one is tried.
+fn open_ports<T>(
+    listen: IpAddr,
+    port: u16,
+    bind_handshakes: impl Fn(SocketAddr) -> Result<T, BindError>,
+) -> Result<(Arc<UdpEcho>, T), Error> {
+    let mut tried = Vec::new();
+    loop {
+        let echo = open_echo(listen, port)?;
+        match bind_handshakes(echo.local_addr()) {
+            Ok(handshakes) => return Ok((echo, handshakes)),
+            // Held until another is found, lest the kernel gives the same again.
+            Err(BindError::InUse { .. }) if port == 0 && tried.len() < PORTS_TRIED => tried.push(echo),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// The echo. For all addresses it is one socket of both families, or of IPv4 alone where the machine has no IPv6.
@@ -244,4 +265,46 @@ pub async fn once(config: Config, given: Vec<PeerArg>, shutdown: &Shutdown) -> R
     println!("{}", once::table(&lines));
     let failed = lines.iter().filter(|line| line.outcome.is_err()).count();
     if failed > 0 { Err(Error::Unanswered { failed, peers: lines.len() }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn in_use(address: SocketAddr) -> BindError {
+        BindError::of(address, io::ErrorKind::AddrInUse.into())
+    }
+
+    #[tokio::test]
+    async fn any_port_is_one_that_is_free_for_udp_and_tcp() {
+        let taken = RefCell::new(Vec::new());
+        let bind = |address: SocketAddr| {
+            let mut taken = taken.borrow_mut();
+            if taken.len() == 2 {
+                return Ok(address.port());
+            }
+            taken.push(address.port());
+            Err(in_use(address))
+        };
+        let (echo, handshakes) = open_ports(LOOPBACK, 0, bind).expect("the third is free");
+        assert_eq!(echo.local_addr().port(), handshakes);
+        assert!(!taken.borrow().contains(&handshakes), "{taken:?} are in use");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_was_named_is_not_replaced_by_another_and_the_search_for_any_ends() {
+        let asked = RefCell::new(0);
+        let bind = |address: SocketAddr| {
+            *asked.borrow_mut() += 1;
+            Err::<(), _>(in_use(address))
+        };
+        assert!(matches!(open_ports(LOOPBACK, 0, &bind), Err(Error::Bind(BindError::InUse { .. }))));
+        assert_eq!(asked.replace(0), PORTS_TRIED + 1);
+        let free = open_echo(LOOPBACK, 0).unwrap().local_addr().port();
+        assert!(open_ports(LOOPBACK, free, &bind).is_err());
+        assert_eq!(asked.take(), 1);
+    }
 }
