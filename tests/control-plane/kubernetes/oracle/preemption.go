@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/scheduling/corev1"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
@@ -57,6 +58,11 @@ func (d *dryPreemption) dryRun(
 	if err != nil {
 		return nil, err
 	}
+	// kube-scheduler lists them in the order of a map, and which of a pod's budgets is charged first decides what is left for the next pod: any
+	// order is its answer, and this is the one that can be compared.
+	slices.SortFunc(budgets, func(a, b *policyv1.PodDisruptionBudget) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
 	found, _, err := d.Evaluator.DryRunPreemption(ctx, state, pod, nodes, budgets, 0, int32(len(nodes)))
 	return found, err
 }
