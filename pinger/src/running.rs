@@ -301,10 +301,10 @@ mod tests {
             *asked.borrow_mut() += 1;
             Err::<(), _>(in_use(address))
         };
-        assert!(matches!(open_ports(LOOPBACK, 0, &bind), Err(Error::Bind(BindError::InUse { .. }))));
+        assert!(matches!(open_ports(LOOPBACK, 0, bind), Err(Error::Bind(BindError::InUse { .. }))));
         assert_eq!(asked.replace(0), PORTS_TRIED + 1);
         let free = open_echo(LOOPBACK, 0).unwrap().local_addr().port();
-        assert!(open_ports(LOOPBACK, free, &bind).is_err());
+        assert!(open_ports(LOOPBACK, free, bind).is_err());
         assert_eq!(asked.take(), 1);
     }
 }
