@@ -7,7 +7,7 @@ use chassis::shutdown::Shutdown;
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared};
 use edge_tests::load::{self, World, pod};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,16 +23,32 @@ const ASKED_EVERY: Duration = Duration::from_millis(500);
 
 static PLANE: Shared = Shared::new(Options { nodes: NODES, kubelets: Kubelets::Kwok, controllers: false, scheduler: false, audit: true });
 
+/// Asks until there is an answer; an error says what is missing yet.
+async fn until<T>(limit: Duration, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(missing) => assert!(begun.elapsed() < limit, "after {limit:?}: {missing}"),
+        }
+        tokio::time::sleep(ASKED_EVERY).await;
+    }
+}
+
 /// Waits until no pod of ours matches.
 async fn none_left(plane: &ControlPlane, fields: &str, limit: Duration) {
     let api: Api<Pod> = Api::default_namespaced(plane.client().await.unwrap());
-    let begun = Instant::now();
-    loop {
-        let left = api.list_metadata(&ListParams::default().labels("app=load").fields(fields).limit(1)).await.unwrap().items;
-        let Some(left) = left.first() else { return };
-        assert!(begun.elapsed() < limit, "after {limit:?} still {fields}: {} and perhaps more", left.name_any());
-        tokio::time::sleep(ASKED_EVERY).await;
-    }
+    let matching = ListParams::default().labels("app=load").fields(fields).limit(1);
+    until(limit, async || {
+        let page = api.list_metadata(&matching).await.unwrap();
+        // A page may be empty though others follow.
+        let more = page.metadata.continue_.is_some_and(|token| !token.is_empty());
+        match page.items.first() {
+            None if !more => Ok(()),
+            left => Err(format!("{} and perhaps more are still {fields}", left.map(ResourceExt::name_any).unwrap_or_default())),
+        }
+    })
+    .await
 }
 
 /// In thousandths of a CPU, or in MiB; the forms that this test writes.
@@ -186,27 +202,22 @@ async fn as_kubectl_shows_it(plane: &ControlPlane) {
     // Events are written behind the bindings.
     let columns =
         ["get", "events", "--field-selector", "reason=Scheduled", "--no-headers", "-o", "custom-columns=:.involvedObject.name,:.message"];
-    let begun = Instant::now();
     let written: Api<Event> = Api::all(plane.client().await.unwrap());
-    loop {
+    let events = until(RUNNING_WITHIN, async || {
         // Counted first: to list them all again and again keeps the API server from taking more.
         let some = written.list_metadata(&ListParams::default().limit(1)).await.unwrap();
-        if some.items.len() as i64 + some.metadata.remaining_item_count.unwrap_or_default() < PODS as i64 {
-            assert!(begun.elapsed() < RUNNING_WITHIN, "fewer than {PODS} events");
-            tokio::time::sleep(ASKED_EVERY).await;
-            continue;
+        let count = some.items.len() as i64 + some.metadata.remaining_item_count.unwrap_or_default();
+        if count < PODS as i64 {
+            return Err(format!("{count} events"));
         }
         let events = plane.kubectl_as_admin(columns).await.unwrap();
         let told: BTreeSet<&str> = events.lines().filter_map(|line| line.split_whitespace().next()).collect();
-        if told.len() == PODS {
-            let figures =
-                events.lines().filter(|line| line.contains("Successfully assigned default/") && line.contains(", bound ")).count();
-            assert_eq!(figures, PODS, "every event names the RTT and the bound");
-            break;
-        }
-        assert!(begun.elapsed() < RUNNING_WITHIN, "{} of {PODS} pods have the event Scheduled", told.len());
-        tokio::time::sleep(ASKED_EVERY).await;
-    }
+        let all = told.len() == PODS;
+        if all { Ok(events) } else { Err(format!("{} of {PODS} pods have the event Scheduled", told.len())) }
+    })
+    .await;
+    let figures = events.lines().filter(|line| line.contains("Successfully assigned default/") && line.contains(", bound ")).count();
+    assert_eq!(figures, PODS, "every event names the RTT and the bound");
     let why = "0/1000 nodes are available: 1 RTT from node-1 above 0 ms, 999 node(s) didn't match Pod's node affinity/selector. \
                preemption: 0/1000 nodes are available: 1000 Preemption is not helpful for scheduling.";
     let described = plane.kubectl_as_admin(["describe", "pod", "impossible"]).await.unwrap();
