@@ -16,6 +16,7 @@ use hyper::body::Body as HttpBody;
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use limits::{CallTimeoutLayer, RateLimitLayer};
+use protobuf::AcceptProtobufLayer;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tower::{BoxError, Service};
@@ -133,7 +134,11 @@ where
     B::Error: Into<BoxError>,
 {
     // The clock of a call starts when the rate limit lets it go.
-    builder.with_layer(&CallTimeoutLayer::new(*config.timeout)).with_layer(&RateLimitLayer::new(config.qps, config.burst)).build()
+    builder
+        .with_layer(&AcceptProtobufLayer)
+        .with_layer(&CallTimeoutLayer::new(*config.timeout))
+        .with_layer(&RateLimitLayer::new(config.qps, config.burst))
+        .build()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use chassis::client::protobuf::MEDIA_TYPE;
+use chassis::client::protobuf::{self, Fields, MEDIA_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ use super::verbs::decode::yaml;
 use super::verbs::delete::DeleteOptions;
 use super::verbs::update::Part;
 use super::verbs::{Call, Reply};
-use super::{discovery, openapi, protobuf, watch};
+use super::{discovery, openapi, watch};
 
 /// Largest request body, as the API server's.
 const BODY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
@@ -164,7 +164,7 @@ fn perform(call: &Call<'_>, method: &Method, target: &ResourcePath, headers: &He
         }
         // Deletions have their options in it, too.
         MEDIA_TYPE if !body.is_empty() => {
-            as_json = Bytes::from(protobuf::object(body).map_err(ApiError::bad_request)?.to_string());
+            as_json = Bytes::from(protobuf::object(body, Fields::All).map_err(|error| ApiError::bad_request(error.to_string()))?);
             &as_json
         }
         "application/json" => body,

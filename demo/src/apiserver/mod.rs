@@ -7,7 +7,7 @@
 //! come from CRDs; `openapi` publishes the schemas that objects are judged by.
 //!
 //! Not here: webhooks, conversion between versions of a custom resource beyond `apiVersion`, CBOR, applying a scale, and
-//! answers in protobuf; bodies in it are read (`protobuf`). `/openapi/v2`, which kubectl asks for in that form, it does without.
+//! answers in protobuf; bodies in it are read. `/openapi/v2`, which kubectl asks for in that form, it does without.
 //! Of built-in kinds the fields are checked for their types; pods, workloads, Services, nodes, EndpointSlices, events, leases, ConfigMaps and Secrets for what the
 //! programs and people stumble over, not for every rule of the real server. Roles answer SubjectAccessReviews always, requests only with
 //! [`Options::enforce_rbac`].
@@ -25,7 +25,6 @@ mod negotiate;
 mod openapi;
 mod patch;
 mod path;
-mod protobuf;
 mod render;
 mod resource;
 mod schema;

@@ -2,18 +2,13 @@
 //!
 //! The messages have the fields that are sent here, by the numbers that k8s.io/api publishes: whoever comes to set another adds it.
 
+use super::{MAGIC, MEDIA_TYPE};
 use http::{HeaderValue, Request, header};
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{self, ObjectReference};
 use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use prost::Message;
-
-/// The media type.
-pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
-
-/// What every body begins with.
-pub const MAGIC: &[u8] = b"k8s\0";
 
 /// What can be sent in protobuf.
 pub trait Protobuf: Resource {
