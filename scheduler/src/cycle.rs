@@ -85,7 +85,8 @@ impl Cycle {
             self.shared.lock().queue.done(&popped.pod);
             return true;
         }
-        let warmth = warmth(&self.shared, &self.board);
+        // For bounds alone; to find out takes a look at every node.
+        let warmth = if popped.pod.delays.is_empty() { Warmth::Warm } else { warmth(&self.shared, &self.board) };
         self.planner.stopwatch.begin(self.attempts.is_multiple_of(SAMPLED));
         self.attempts += 1;
         let mut decision = match snapshot.node_count() {

@@ -5,6 +5,7 @@
 
 use super::{HostPort, Node, Resources};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Nodes per chunk; four words of a bitset.
 pub const CHUNK: usize = 256;
@@ -35,6 +36,7 @@ pub struct ExtendedColumn {
 
 #[derive(Clone, Debug)]
 pub struct LoadChunk {
+    version: u64,
     pub allocatable: [[i64; CHUNK]; 3],
     /// Sum over bound and assumed pods that have not ended.
     pub requested: [[i64; CHUNK]; 3],
@@ -60,6 +62,7 @@ pub struct PortUse {
 impl Default for LoadChunk {
     fn default() -> Self {
         LoadChunk {
+            version: 0,
             allocatable: [[0; CHUNK]; 3],
             requested: [[0; CHUNK]; 3],
             scoring: [[0; CHUNK]; 2],
@@ -79,7 +82,19 @@ pub struct Take<'a> {
     pub ports: &'a [HostPort],
 }
 
+/// Of all chunks of the process: equal versions have equal content, in whatever cluster or snapshot.
+static VERSIONS: AtomicU64 = AtomicU64::new(1);
+
 impl LoadChunk {
+    /// Another with every change: what was found out of a chunk of this version holds for every chunk of this version.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn changed(&mut self) {
+        self.version = VERSIONS.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub fn extended(&self, resource: u16) -> Option<&ExtendedColumn> {
         self.extended.iter().find(|column| column.resource == resource)
     }
@@ -94,6 +109,7 @@ impl LoadChunk {
     }
 
     pub fn set_allocatable(&mut self, slot: usize, allocatable: &Resources, extended: &[(u16, i64)]) {
+        self.changed();
         for (column, value) in self.allocatable.iter_mut().zip(basic(allocatable)) {
             column[slot] = value;
         }
@@ -108,6 +124,7 @@ impl LoadChunk {
 
     /// A pod comes (`sign` 1) or goes (-1).
     pub fn add(&mut self, slot: usize, take: &Take<'_>, sign: i64) {
+        self.changed();
         for (column, value) in self.requested.iter_mut().zip(basic(take.requests)) {
             column[slot] += sign * value;
         }

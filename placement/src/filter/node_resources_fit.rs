@@ -32,6 +32,7 @@ pub fn check(snapshot: &Snapshot, pod: &Pod, ix: NodeIx) -> Vec<Reason> {
 }
 
 /// What a pod asks for, in the form that columns are compared with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Need {
     basic: [i64; 3],
     extended: SmallVec<[(u16, i64); 4]>,

@@ -10,6 +10,7 @@ mod group;
 mod images;
 mod interned;
 mod label_column;
+mod load_scores;
 mod nominated;
 mod planner;
 mod preempt;

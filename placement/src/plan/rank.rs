@@ -2,6 +2,7 @@
 
 use super::Stopwatch;
 use super::columns::Columns;
+use super::load_scores::{Asks, Kept, LoadScores};
 use crate::cluster::{
     BASIC, CHUNK, Labels, LoadChunk, NodeIx, NodeSelectorTerm, Plugin, Pod, Point, Profile, Resources, Snapshot, SpreadConstraint, basic,
     mix, name_hash,
@@ -14,10 +15,8 @@ use crate::filter::{
     AmongPods, Domains, Subject, Volumes, cloud_role, delay_bound, named, node_declared_features, node_ports, node_resources_fit::Need,
 };
 use crate::score::inter_pod_affinity::{PodPreference, PodScale};
-use crate::score::node_resources_balanced_allocation::Share;
-use crate::score::node_resources_fit::{Line, score_by};
 use crate::score::pod_topology_spread::{SpreadPreference, SpreadScale};
-use crate::score::{self, band, normalize, response_time::response_time_us};
+use crate::score::{band, normalize, response_time::response_time_us};
 use crate::units::{Micros, Timestamp};
 use fixedbitset::FixedBitSet;
 use smallvec::SmallVec;
@@ -55,11 +54,7 @@ pub(super) struct Query<'a> {
     /// Empty: ranked by kube-scheduler's scores alone.
     sites: SmallVec<[Site<'a>; 4]>,
     service: Micros,
-    scoring: [i64; 2],
-    /// Of every scored resource: column, weight and what the pod asks for. Empty where the shorter way does.
-    fit: SmallVec<[(FitColumn, i64, i64); 4]>,
-    /// Likewise of every resource that is evened out; `None` where the pod asks for none of them.
-    balanced: Option<SmallVec<[(FitColumn, i64); 4]>>,
+    asks: Asks,
 }
 
 impl<'a> Query<'a> {
@@ -105,9 +100,14 @@ impl<'a> Query<'a> {
             claims: Claims::new(snapshot, pod).ok().flatten(),
             sites,
             service,
-            scoring: [cpu, memory],
-            fit: fit_columns(snapshot, profile, own),
-            balanced: balanced_columns(snapshot, profile, &pod.requests),
+            asks: Asks {
+                need: profile.filters(Plugin::NodeResourcesFit).then(|| Need::new(snapshot, pod)),
+                scoring: [cpu, memory],
+                strategy: (!profile.fit.scores_by_default()).then(|| profile.fit.strategy.clone()),
+                fit: fit_columns(snapshot, profile, own),
+                balanced: balanced_columns(snapshot, profile, &pod.requests),
+                balanced_by_default: profile.balanced == ["cpu", "memory"],
+            },
         }
     }
 
@@ -157,8 +157,8 @@ impl<'a> Query<'a> {
 }
 
 /// Where the figures of a scored resource stand.
-#[derive(Clone, Copy)]
-enum FitColumn {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum FitColumn {
     /// CPU and memory, with the defaults for containers without a request.
     Scoring(usize),
     Basic(usize),
@@ -167,7 +167,7 @@ enum FitColumn {
 
 impl FitColumn {
     /// Capacity and use of one node; `None` where it has none of it.
-    fn of(self, chunk: &LoadChunk, slot: usize) -> Option<(i64, i64)> {
+    pub(super) fn of(self, chunk: &LoadChunk, slot: usize) -> Option<(i64, i64)> {
         let figures = match self {
             FitColumn::Scoring(at) => (chunk.allocatable[at][slot], chunk.scoring[at][slot]),
             FitColumn::Basic(at) => (chunk.allocatable[at][slot], chunk.requested[at][slot]),
@@ -271,6 +271,9 @@ pub(super) struct Scratch {
     site_rtt: Vec<u32>,
     /// Per candidate: RTT from the target at hand.
     target_rtt: Vec<u32>,
+    pub(super) load_scores: LoadScores,
+    /// Where `load_scores` keeps those of the pod at hand.
+    kept: Option<usize>,
 }
 
 /// RTT that stands for an unmeasured pair; ranks last.
@@ -341,14 +344,19 @@ impl Scratch {
             watch.ask(Plugin::VolumeBinding);
             volumes.restrict(&mut self.mask);
         }
-        let need = on(Plugin::NodeResourcesFit).then(|| {
+        if query.asks.need.is_some() {
             watch.ask(Plugin::NodeResourcesFit);
-            Need::new(snapshot, query.pod)
-        });
+        }
         let load = snapshot.load();
         self.candidates.clear();
-        let room = |node: usize| need.as_ref().is_none_or(|need| need.fits(&load[node / CHUNK], node % CHUNK));
-        self.candidates.extend(self.mask.ones().filter(|node| room(*node)).map(|node| node as u32));
+        self.kept = self.load_scores.find(&query.asks);
+        match self.kept {
+            Some(at) => self.load_scores.with_room(at, &self.mask, load, &mut self.candidates),
+            None => {
+                let room = |node: &usize| query.asks.fit(&load[node / CHUNK], node % CHUNK);
+                self.candidates.extend(self.mask.ones().filter(room).map(|node| node as u32));
+            }
+        }
         // Of all filters devices take longest: they are looked for last.
         if let Some(claims) = &query.claims {
             watch.ask(Plugin::DynamicResources);
@@ -399,7 +407,8 @@ impl Scratch {
     pub fn best(&self, columns: &Columns, query: &Query<'_>, watch: &mut Stopwatch) -> Option<usize> {
         let limit = self.limit(query);
         watch.enter(Point::PreScore);
-        let order = Order::new(columns, query, &self.candidates);
+        let mut order = Order::new(columns, query, &self.candidates);
+        order.scorer.kept = self.kept.map(|at| self.load_scores.of(at));
         watch.enter(Point::Score);
         order.scorer.asked().for_each(|plugin| watch.note(plugin));
         let in_band = (0..self.candidates.len()).filter(|&at| self.costs.get(at).is_none_or(|cost| *cost <= limit));
@@ -477,8 +486,12 @@ pub(super) struct Scorer<'a, 'q> {
     max_devices: i64,
     spread: Option<(&'a SpreadPreference, SpreadScale)>,
     pods: Option<(&'a PodPreference, PodScale)>,
-    default_fit: bool,
-    default_balanced: bool,
+    /// Where nodes differ by their load alone: what the other scores come to.
+    same: Option<i64>,
+    /// Of NodeResourcesFit and NodeResourcesBalancedAllocation.
+    load_weights: [i64; 2],
+    /// What is known of the nodes' load.
+    kept: Option<Kept<'a>>,
 }
 
 impl<'a, 'q> Scorer<'a, 'q> {
@@ -487,7 +500,7 @@ impl<'a, 'q> Scorer<'a, 'q> {
         let intolerable = |&node: &u32| columns.intolerable(query.tolerance, node as usize);
         let preference = |raw: &[i32]| feasible.iter().map(|&node| i64::from(raw[node as usize])).max().unwrap_or(0);
         let devices = |claims: &'a Claims<'q>| feasible.iter().map(|&node| query.device_score(claims, node as usize));
-        Scorer {
+        let mut scorer = Scorer {
             columns,
             query,
             weights: SCORES.map(|plugin| profile.plugins.weight(plugin)),
@@ -496,32 +509,25 @@ impl<'a, 'q> Scorer<'a, 'q> {
             max_devices: query.claims.as_ref().map_or(0, |claims| devices(claims).max().unwrap_or(0)),
             spread: query.spread_preference.as_ref().map(|preference| (preference, preference.scale(feasible))),
             pods: query.pod_preference.as_ref().map(|preference| (preference, preference.scale(feasible))),
-            default_fit: profile.fit.scores_by_default(),
-            default_balanced: profile.balanced == ["cpu", "memory"],
+            same: None,
+            load_weights: [Plugin::NodeResourcesFit, Plugin::NodeResourcesBalancedAllocation].map(|plugin| profile.plugins.weight(plugin)),
+            kept: None,
+        };
+        let by_load = [Plugin::TaintToleration, Plugin::NodeResourcesFit, Plugin::NodeResourcesBalancedAllocation];
+        if scorer.max_intolerable == 0 && scorer.asked().all(|plugin| by_load.contains(&plugin)) {
+            scorer.same = Some(normalize(0, 0, true) * profile.plugins.weight(Plugin::TaintToleration));
         }
+        scorer
     }
 
     /// Raw score, score and weight, in the order of `SCORES`; `None` where kube-scheduler skips the plugin for this pod, or the profile does not have it.
     #[inline]
     fn lines(&self, node: usize) -> [Option<(i64, i64, i64)>; SCORES.len()] {
-        let (chunk, slot) = self.query.load(node);
-        let allocatable = [chunk.allocatable[0][slot], chunk.allocatable[1][slot]];
-        let with_pod = |have: &[[i64; CHUNK]], pod: &[i64]| [have[0][slot] + pod[0], have[1][slot] + pod[1]];
+        let [fit, balanced] = self.load_scores(node);
         let intolerable = if self.max_intolerable == 0 { 0 } else { self.columns.intolerable(self.query.tolerance, node) };
         let taints = normalize(intolerable, self.max_intolerable, true);
         let preference = |at: usize| i64::from(self.columns.preference_raw(at)[node]);
         let affinity = |raw: i64| normalize(raw, self.max_preference, false);
-        let fit = match self.default_fit {
-            true => score::node_resources_fit::score(allocatable, with_pod(&chunk.scoring, &self.query.scoring)),
-            false => self.fit(chunk, slot),
-        };
-        let balanced = |columns: &[(FitColumn, i64)]| match (self.default_balanced, columns) {
-            (true, [(_, cpu), (_, memory)]) => {
-                let requested = [chunk.requested[0][slot], chunk.requested[1][slot]];
-                score::node_resources_balanced_allocation::score(allocatable, requested, [*cpu, *memory])
-            }
-            _ => self.balanced(columns, chunk, slot),
-        };
         let spread = self.spread.as_ref().map(|(preference, scale)| (preference.raw(scale, node), preference.score(scale, node)));
         let pods = self.pods.as_ref().map(|(preference, scale)| (preference.raw(node), preference.score(scale, node)));
         let volumes = self.query.volumes.as_ref().filter(|volumes| volumes.is_scored());
@@ -536,29 +542,13 @@ impl<'a, 'q> Scorer<'a, 'q> {
             Some(same(fit)),
             spread,
             pods,
-            self.query.balanced.as_deref().map(balanced).map(same),
+            self.query.asks.balanced.is_some().then_some(same(balanced)),
             self.query.images.map(|at| self.columns.image_score(at, node)).map(same),
             volumes.map(|volumes| same(volumes.score(node))),
             self.query.claims.as_ref().map(devices),
         ];
         let weighed = |at: usize| scores[at].filter(|_| self.weights[at] > 0).map(|(raw, score)| (raw, score, self.weights[at]));
         std::array::from_fn(weighed)
-    }
-
-    /// NodeResourcesFit by whatever the settings say.
-    fn fit(&self, chunk: &LoadChunk, slot: usize) -> i64 {
-        let line = |&(column, weight, asked): &(FitColumn, i64, i64)| {
-            let (capacity, used) = column.of(chunk, slot)?;
-            Some(Line { weight, requested: used + asked, capacity })
-        };
-        score_by(&self.query.profile.fit.strategy, self.query.fit.iter().filter_map(line))
-    }
-
-    /// NodeResourcesBalancedAllocation over whatever resources the profile names.
-    fn balanced(&self, columns: &[(FitColumn, i64)], chunk: &LoadChunk, slot: usize) -> i64 {
-        let share = |&(column, asked): &(FitColumn, i64)| column.of(chunk, slot).map(|(capacity, used)| Share { capacity, used, asked });
-        let shares: SmallVec<[Share; 4]> = columns.iter().filter_map(share).collect();
-        score::node_resources_balanced_allocation::score_of(&shares)
     }
 
     /// Plugins that score this pod.
@@ -571,7 +561,7 @@ impl<'a, 'q> Scorer<'a, 'q> {
             true,
             self.spread.is_some(),
             self.pods.is_some(),
-            query.balanced.is_some(),
+            query.asks.balanced.is_some(),
             query.images.is_some(),
             query.volumes.as_ref().is_some_and(Volumes::is_scored),
             query.claims.is_some(),
@@ -580,8 +570,19 @@ impl<'a, 'q> Scorer<'a, 'q> {
         asked.filter_map(|((plugin, applies), weight)| (applies && weight > 0).then_some(plugin))
     }
 
+    /// By NodeResourcesFit and NodeResourcesBalancedAllocation.
+    #[inline]
+    fn load_scores(&self, node: usize) -> [i64; 2] {
+        let (chunk, slot) = self.query.load(node);
+        self.kept.and_then(|kept| kept.get(node, chunk)).unwrap_or_else(|| self.query.asks.scores(chunk, slot))
+    }
+
     #[inline]
     pub fn total(&self, node: usize) -> i64 {
+        if let Some(same) = self.same {
+            let [fit, balanced] = self.load_scores(node);
+            return same + fit * self.load_weights[0] + balanced * self.load_weights[1];
+        }
         self.lines(node).iter().flatten().map(|(_, score, weight)| score * weight).sum()
     }
 
