@@ -16,8 +16,8 @@ use std::sync::Arc;
 const KEPT: usize = 64;
 /// Kinds of pods that are remembered to have been asked for: a kind is kept when it comes a second time.
 const SEEN: usize = 64;
-/// Nodes of a chunk for which it pays to find out about all of the chunk.
-const WORTH: u32 = 64;
+/// The part of a chunk's nodes for which it pays to find out about all of them.
+const WORTH: u32 = 4;
 
 const BITS: usize = usize::BITS as usize;
 const WORDS: usize = CHUNK / BITS;
@@ -159,13 +159,20 @@ impl LoadScores {
         Some(at)
     }
 
-    /// Adds the nodes of `mask` that have room to `candidates`, by rising index.
-    pub fn with_room(&mut self, at: usize, mask: &FixedBitSet, load: &[Arc<LoadChunk>], candidates: &mut Vec<u32>) {
+    /// Adds the nodes of `mask`, some of those `present`, that have room to `candidates`, by rising index.
+    pub fn with_room(
+        &mut self,
+        at: usize,
+        (mask, present): (&FixedBitSet, &FixedBitSet),
+        load: &[Arc<LoadChunk>],
+        candidates: &mut Vec<u32>,
+    ) {
         let Kind { asks, chunks, .. } = &mut self.kinds[at];
         chunks.resize_with(load.len(), || ChunkScores::UNKNOWN);
-        for (number, (words, (chunk, known))) in mask.as_slice().chunks(WORDS).zip(load.iter().zip(chunks)).enumerate() {
-            let asked: u32 = words.iter().map(|word| word.count_ones()).sum();
-            if known.version != Some(chunk.version()) && asked >= WORTH {
+        let words = mask.as_slice().chunks(WORDS).zip(present.as_slice().chunks(WORDS));
+        for (number, ((words, present), (chunk, known))) in words.zip(load.iter().zip(chunks)).enumerate() {
+            let count = |words: &[usize]| words.iter().map(|word| word.count_ones()).sum::<u32>();
+            if known.version != Some(chunk.version()) && WORTH * count(words) >= count(present) {
                 known.find_out(asks, chunk);
             }
             let whole = known.version == Some(chunk.version());

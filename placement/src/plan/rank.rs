@@ -351,7 +351,7 @@ impl Scratch {
         self.candidates.clear();
         self.kept = self.load_scores.find(&query.asks);
         match self.kept {
-            Some(at) => self.load_scores.with_room(at, &self.mask, load, &mut self.candidates),
+            Some(at) => self.load_scores.with_room(at, (&self.mask, &columns.present), load, &mut self.candidates),
             None => {
                 let room = |node: &usize| query.asks.fit(&load[node / CHUNK], node % CHUNK);
                 self.candidates.extend(self.mask.ones().filter(room).map(|node| node as u32));

@@ -108,7 +108,7 @@ fn connection(mut fields: Fields<'_>, own: &mut Own) {
         if !types.split(',').all(known) {
             fields.wrong(name, types, "application/json or application/vnd.kubernetes.protobuf");
         }
-        own.explain(fields.at(name), types.contains("protobuf"), "JSON is spoken with the API server");
+        own.explain(fields.at(name), types.contains("protobuf"), "protobuf is spoken where it saves most, else JSON");
     }
     fields.end();
 }

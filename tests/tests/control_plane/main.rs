@@ -7,5 +7,6 @@ mod coexistence;
 mod end_state;
 mod extender;
 mod installed;
+mod messages;
 mod metrics;
 mod parity;
