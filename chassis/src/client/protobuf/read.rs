@@ -47,6 +47,9 @@ pub(super) fn event(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
 /// The message of a watch's events. It is in no envelope: events in events have no end.
 const EVENT: &str = "WatchEvent";
 
+/// Of every list.
+const ITEMS: u64 = 2;
+
 #[derive(Clone, Copy)]
 struct Reader {
     fields: Fields,
@@ -65,6 +68,10 @@ impl Reader {
         write(out, format_args!("{{\"kind\":\"{kind}\",\"apiVersion\":"));
         text(version.as_bytes(), out)?;
         self.fields(message, raw.bytes()?, true, out)?;
+        // A list without items has none on the wire, and JSON has to say so.
+        if kind.ends_with("List") && parts(raw.bytes()?, [ITEMS])?[0].is_zero() {
+            out.extend(b",\"items\":[]");
+        }
         out.push(b'}');
         Ok(())
     }
@@ -318,6 +325,18 @@ mod tests {
         let metadata = [&field(1, b"a"), &field(2, b"")[..], &[10 << 3, 0]].concat();
         let expected = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "deletionGracePeriodSeconds": 0}});
         assert_eq!(read(&envelope("v1", "Pod", &field(1, &metadata)), Fields::All).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_list_says_that_it_is_empty() {
+        let metadata = field(1, &field(2, b"12"));
+        let check = |items: &[u8], expected: Json| {
+            let expected = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "12"}, "items": expected});
+            assert_eq!(read(&envelope("v1", "PodList", &[&metadata, items].concat()), Fields::Known).unwrap(), expected);
+        };
+        check(b"", json!([]));
+        let pod = field(2, &field(1, &field(1, b"a")));
+        check(&[&pod[..], &pod].concat(), json!([{"metadata": {"name": "a"}}, {"metadata": {"name": "a"}}]));
     }
 
     #[test]
