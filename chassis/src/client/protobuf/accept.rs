@@ -146,3 +146,76 @@ fn events(held: &mut BytesMut, out: &mut Vec<u8>) -> Result<(), read::Malformed>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use serde_json::{Value, json};
+    use std::convert::Infallible;
+
+    /// The text of the answer to a GET of `path` that comes as `content_type` in pieces, and what was accepted.
+    async fn get(path: &str, content_type: &'static str, pieces: Vec<Vec<u8>>) -> Result<(String, Option<HeaderValue>), String> {
+        let mut pieces = Some(pieces);
+        let inner = tower::service_fn(move |request: Request<()>| {
+            let frames = pieces.take().into_iter().flatten().map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(piece))));
+            let mut answer = Response::new(StreamBody::new(stream::iter(frames.collect::<Vec<_>>())));
+            answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            answer.headers_mut().extend(request.headers().get(header::ACCEPT).map(|accepted| (header::ACCEPT, accepted.clone())));
+            async { Ok::<_, Infallible>(answer) }
+        });
+        let answer = AcceptProtobufLayer.layer(inner).call(Request::get(path).body(()).unwrap()).await.unwrap();
+        let accepted = answer.headers().get(header::ACCEPT).cloned();
+        let body = answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        Ok((String::from_utf8(body.to_vec()).unwrap(), accepted))
+    }
+
+    const POD: &[u8] = include_bytes!("samples/pod.pb");
+
+    fn added() -> Vec<u8> {
+        let field = |number: u8, bytes: &[u8]| {
+            let mut length = Vec::new();
+            prost::encode_length_delimiter(bytes.len(), &mut length).unwrap();
+            [&[number << 3 | 2], &length[..], bytes].concat()
+        };
+        let event = [field(1, b"ADDED"), field(2, &field(1, POD))].concat();
+        [&u32::try_from(event.len()).unwrap().to_be_bytes()[..], &event].concat()
+    }
+
+    const WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch";
+
+    #[tokio::test]
+    async fn events_are_lines_however_they_are_cut() {
+        let whole = [added(), added()].concat();
+        for size in [1, 3, 4096, added().len(), whole.len()] {
+            let (text, accepted) = get("/api/v1/pods?watch=true", WATCH, whole.chunks(size).map(<[u8]>::to_vec).collect()).await.unwrap();
+            let types: Vec<Value> = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].clone()).collect();
+            assert_eq!((types, accepted), (vec![json!("ADDED"), json!("ADDED")], Some(ACCEPT)), "pieces of {size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn half_an_event_is_not_told_and_what_is_none_is_an_error() {
+        let half = added()[..1000].to_vec();
+        assert_eq!(get("/api/v1/pods", WATCH, vec![added(), half]).await.unwrap().0.lines().count(), 1);
+        let wrong = [&4u32.to_be_bytes()[..], b"\xff\xff\xff\xff"].concat();
+        assert_eq!(get("/api/v1/pods", WATCH, vec![wrong]).await.unwrap_err(), "not read from protobuf: it ends too early");
+    }
+
+    #[tokio::test]
+    async fn an_object_comes_whole_and_json_as_it_is() {
+        let pieces = POD.chunks(100).map(<[u8]>::to_vec).collect();
+        let (text, _) = get("/base/api/v1/nodes", MEDIA_TYPE, pieces).await.unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["kind"], "Pod");
+        let (text, accepted) = get("/api/v1/namespaces/a/pods", "application/json", vec![b"{}".to_vec()]).await.unwrap();
+        assert_eq!((text.as_str(), accepted), ("{}", Some(ACCEPT)));
+    }
+
+    #[tokio::test]
+    async fn only_pods_and_nodes_are_asked_for_in_protobuf() {
+        for path in ["/api/v1/services", "/api/v1/pods/a", "/api/v1/namespaces/a/pods/b/log", "/apis/apps/v1/pods"] {
+            assert_eq!(get(path, "application/json", Vec::new()).await.unwrap().1, None, "{path}");
+        }
+    }
+}
