@@ -285,7 +285,7 @@ async fn parts(
     let leadership = lease::elect_once(renewing, &config.leader_election, &identity, clock, &last);
     acting.spawn(end_with_the_lease(leadership.clone(), config.leader_election.resource_name.clone(), lost.clone(), acting.clone()));
     // The client's rate is the limit: bindings are held to the same, so that events keep up with them.
-    let events = RecorderConfig { queue: EVENTS_QUEUE, qps: 0 };
+    let events = RecorderConfig { queue: EVENTS_QUEUE, qps: 0, writers: EVENT_WRITERS };
     let profiles = config.model().profiles;
     let events = Recorder::start(telling.clone(), &profiles.first().scheduler_name, &identity, &events, &last);
     let recorder = events.clone();
@@ -369,6 +369,8 @@ async fn end_with_the_lease(leadership: Leadership, lease: String, lost: Arc<Onc
 
 /// Events that wait to be written, about 1 KiB each: a burst of so many bindings loses none.
 const EVENTS_QUEUE: usize = 16_384;
+/// Where the API server answers after 5 ms, 800 events a second can be written.
+const EVENT_WRITERS: usize = 4;
 const USER_AGENT: &str = concat!("edge-scheduler/", env!("CARGO_PKG_VERSION"));
 
 fn agent_settings(config: &Config) -> Settings {

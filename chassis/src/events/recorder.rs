@@ -1,4 +1,4 @@
-//! Takes occurrences from anywhere and writes events in a task of its own.
+//! Takes occurrences from anywhere and writes events in tasks of its own.
 
 use super::{
     EventType, cut_note,
@@ -20,6 +20,7 @@ use kube::{
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 use std::{
     fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -27,7 +28,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, MissedTickBehavior},
 };
 
@@ -38,19 +39,24 @@ pub struct RecorderConfig {
     pub queue: usize,
     /// Calls to the API server a second, at most; 0: no limit but the client's.
     pub qps: u32,
+    /// Calls that may be under way at once. What is told about one object is written in its order.
+    pub writers: usize,
 }
 
 impl Default for RecorderConfig {
     /// A burst of 4,096 events is written within 82 s.
     fn default() -> Self {
-        Self { queue: 4096, qps: 50 }
+        Self { queue: 4096, qps: 50, writers: 1 }
     }
 }
 
 /// Publishes events of one program. Clones share its queue.
 #[derive(Clone, Debug)]
 pub struct Recorder {
-    sender: mpsc::Sender<Occurrence>,
+    /// Each writes of its share of the objects.
+    writers: Arc<[mpsc::UnboundedSender<Occurrence>]>,
+    /// What may still wait.
+    room: Arc<Semaphore>,
     status: Arc<RecorderStatus>,
     controller: Arc<str>,
 }
@@ -96,28 +102,34 @@ struct Occurrence {
     note: String,
     at: Timestamp,
     seen: Instant,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Recorder {
-    /// Starts the writing task. `controller` is the program (`edge-scheduler`), `instance` this process of it (`edge-scheduler-host_uuid`).
+    /// Starts the writing tasks. `controller` is the program (`edge-scheduler`), `instance` this process of it (`edge-scheduler-host_uuid`).
     pub fn start(client: kube::Client, controller: &str, instance: &str, config: &RecorderConfig, shutdown: &Shutdown) -> Self {
-        let (sender, queue) = mpsc::channel(config.queue);
         let status = Arc::new(RecorderStatus::default());
-        let pace = (config.qps > 0).then(|| {
-            let mut pace = tokio::time::interval(Duration::from_secs(1) / config.qps);
-            pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            pace
-        });
-        let writer = Writer {
-            client,
-            // The API server refuses a longer one.
-            instance: instance[..instance.floor_char_boundary(LONGEST_INSTANCE)].to_owned(),
-            pace,
-            series: SeriesIndex::default(),
-            status: status.clone(),
+        let writers = config.writers.max(1);
+        let start = |_| {
+            let (sender, queue) = mpsc::unbounded_channel();
+            let pace = (config.qps > 0).then(|| {
+                let mut pace = tokio::time::interval(Duration::from_secs(1) * writers as u32 / config.qps);
+                pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                pace
+            });
+            let writer = Writer {
+                client: client.clone(),
+                // The API server refuses a longer one.
+                instance: instance[..instance.floor_char_boundary(LONGEST_INSTANCE)].to_owned(),
+                pace,
+                series: SeriesIndex::default(),
+                status: status.clone(),
+            };
+            shutdown.spawn(writer.run(queue, shutdown.clone()));
+            sender
         };
-        shutdown.spawn(writer.run(queue, shutdown.clone()));
-        Self { sender, status, controller: controller.into() }
+        let writers = (0..writers).map(start).collect();
+        Self { writers, room: Arc::new(Semaphore::new(config.queue)), status, controller: controller.into() }
     }
 
     /// The same queue, for events in the name of another controller.
@@ -129,11 +141,20 @@ impl Recorder {
     /// `Scheduling`); the note is for people and cut at 1024 bytes.
     pub fn publish(&self, regarding: ObjectReference, kind: EventType, reason: &str, action: &str, note: impl Into<String>) {
         let key = Key { regarding, kind, reason: reason.to_owned(), action: action.to_owned() };
-        let controller = self.controller.clone();
-        let occurrence = Occurrence { key, controller, note: cut_note(note.into()), at: Timestamp::now(), seen: Instant::now() };
-        if self.sender.try_send(occurrence).is_err() && self.status.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+        let taken = self.room.clone().try_acquire_owned().is_ok_and(|room| {
+            let writer = self.writer_of(&key.regarding);
+            let (controller, note) = (self.controller.clone(), cut_note(note.into()));
+            writer.send(Occurrence { key, controller, note, at: Timestamp::now(), seen: Instant::now(), _room: room }).is_ok()
+        });
+        if !taken && self.status.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!("events are dropped: the API server takes them more slowly than they come (see events_dropped_total)");
         }
+    }
+
+    fn writer_of(&self, object: &ObjectReference) -> &mpsc::UnboundedSender<Occurrence> {
+        let mut hasher = DefaultHasher::new();
+        (&object.uid, &object.namespace, &object.name).hash(&mut hasher);
+        &self.writers[(hasher.finish() % self.writers.len() as u64) as usize]
     }
 
     pub fn status(&self) -> &RecorderStatus {
@@ -156,7 +177,7 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut queue: mpsc::Receiver<Occurrence>, shutdown: Shutdown) {
+    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Occurrence>, shutdown: Shutdown) {
         let mut sweep = tokio::time::interval(FINISH / 6);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -197,7 +218,7 @@ impl Writer {
         }
     }
 
-    async fn create(&mut self, Occurrence { key, controller, note, at, seen }: &Occurrence) {
+    async fn create(&mut self, Occurrence { key, controller, note, at, seen, .. }: &Occurrence) {
         let namespace = key.regarding.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or("default").to_owned();
         let name = event_name(key.regarding.name.as_deref().unwrap_or_default(), *at);
         let event = Event {

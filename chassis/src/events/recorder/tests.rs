@@ -8,16 +8,20 @@ use std::sync::Mutex;
 struct Calls {
     seen: Arc<Mutex<Vec<(String, String, Value)>>>,
     answers: Arc<Mutex<Vec<u16>>>,
+    /// How long each takes.
+    slow: Duration,
 }
 
 impl Calls {
     fn client(&self) -> kube::Client {
         let calls = self.clone();
         mock_api::client(move |request| {
+            let slow = calls.slow;
             let body = protobuf::tests::event(request.body()).or_else(|| serde_json::from_slice(request.body()).ok()).unwrap_or_default();
             calls.seen.lock().unwrap().push((request.method().to_string(), request.uri().path().to_owned(), body));
             let status = calls.answers.lock().unwrap().pop().unwrap_or(200);
             async move {
+                tokio::time::sleep(slow).await;
                 match status {
                     0 => Err("connection reset".to_owned()),
                     200 => Ok(http::Response::new(r#"{"apiVersion":"events.k8s.io/v1","kind":"Event","metadata":{"name":"x"}}"#.into())),
@@ -117,7 +121,7 @@ async fn a_series_that_is_over_is_written_out() {
 #[tokio::test(start_paused = true)]
 async fn a_flood_is_paced_and_what_does_not_fit_is_counted() {
     let calls = Calls::default();
-    let (recorder, _shutdown) = start(&calls, &RecorderConfig { queue: 100, qps: 10 });
+    let (recorder, _shutdown) = start(&calls, &RecorderConfig { queue: 100, qps: 10, writers: 1 });
     let begun = Instant::now();
     for pod in 0..150 {
         fail(&recorder, &format!("pod-{pod}"));
@@ -126,6 +130,29 @@ async fn a_flood_is_paced_and_what_does_not_fit_is_counted() {
     assert_eq!(recorder.status().dropped(), 50);
     calls.until(100).await;
     assert!(begun.elapsed() >= Duration::from_millis(9_900), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_different_objects_it_is_written_at_once_of_one_in_order() {
+    let calls = Calls { slow: Duration::from_secs(1), ..Default::default() };
+    let (recorder, _shutdown) = start(&calls, &RecorderConfig { queue: 100, qps: 0, writers: 4 });
+    let begun = Instant::now();
+    for round in 0..2 {
+        for pod in 0..16 {
+            fail(&recorder, &format!("pod-{pod}"));
+        }
+        assert_eq!(recorder.status().dropped(), 0, "round {round}");
+    }
+    calls.until(32).await;
+    assert!(begun.elapsed() < Duration::from_secs(20), "one after the other takes 31 s: {:?}", begun.elapsed());
+    let seen = calls.seen.lock().unwrap();
+    for pod in 0..16 {
+        let of_pod = seen.iter().filter(|(_, path, body)| {
+            path.contains(&format!("/pod-{pod}."))
+                || body["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(&format!("pod-{pod}.")))
+        });
+        assert_eq!(of_pod.map(|(method, ..)| method.as_str()).collect::<Vec<_>>(), ["POST", "PATCH"], "pod-{pod}");
+    }
 }
 
 async fn check_answers(answers: &[u16], expected_calls: &[&str], failed: u64) {
