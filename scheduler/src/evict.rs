@@ -1,9 +1,9 @@
 //! Evicts pods for one of higher priority that fits nowhere, as kube-scheduler does: each victim gets the condition `DisruptionTarget` and is deleted, with
-//! its own grace period. The room is the pod's, which is nominated to the node, and it is tried again when the victims have gone.
+//! its own grace period; one that still waits for its volumes goes back to the queue instead. The room is the pod's, which is nominated to the node, and it is tried again when the victims have gone.
 
 use crate::metrics::Metrics;
 use crate::state::{Shared, now};
-use crate::tell::Teller;
+use crate::tell::{Teller, Victim};
 use chassis::lease::Leadership;
 use chassis::shutdown::Shutdown;
 use futures::future::try_join_all;
@@ -14,6 +14,7 @@ use placement::cluster::Pod;
 use placement::plan::Eviction;
 use serde_json::json;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 pub struct Evictor {
     pub client: Client,
@@ -71,6 +72,11 @@ impl Evictor {
     }
 
     async fn evict(&self, victim: &Pod, pod: &Pod, node: &str) -> Result<(), EvictError> {
+        if self.shared.lock().preparing.get(&victim.uid).map(CancellationToken::cancel).is_some() {
+            tracing::info!(victim = %victim.key, pod = %pod.key, node, "preempted while it waited for its volumes");
+            self.teller.preempted(victim, pod, node, Victim::CalledOff);
+            return Ok(());
+        }
         let condition = json!({
             "type": "DisruptionTarget",
             "status": "True",
@@ -83,7 +89,7 @@ impl Evictor {
             return Ok(());
         }
         tracing::info!(victim = %victim.key, pod = %pod.key, node, "preempted");
-        self.teller.preempted(victim, pod, node);
+        self.teller.preempted(victim, pod, node, Victim::Deleted);
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use placement::units::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 impl Event for ClusterEvent {
     /// kube-scheduler's names where it has one.
@@ -97,6 +98,8 @@ pub struct State {
     pub decisions: Decisions,
     /// UIDs of pods for which others are being evicted.
     pub preempting: HashSet<String>,
+    /// How to call off what is prepared for a pod, by its UID: for another of higher priority, it goes back to the queue and is not deleted.
+    pub preparing: HashMap<String, CancellationToken>,
     /// Pods that refer to RTTs may be judged.
     pub warm: bool,
 }
@@ -154,6 +157,7 @@ impl Shared {
             told: HashMap::new(),
             decisions: Decisions::default(),
             preempting: HashSet::new(),
+            preparing: HashMap::new(),
             warm,
         };
         Shared { state: Mutex::new(state), wake: Notify::new(), storage: watch::Sender::default() }

@@ -20,6 +20,7 @@ use placement::plan::Decision;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 pub struct Binder {
     pub clients: Clients,
@@ -134,10 +135,18 @@ impl Binder {
         nominate(&self.clients, pod, node, self.patience, &self.departure(), self.shutdown.signalled()).await
     }
 
-    /// Gets the pod's claims the volumes of `plan`.
+    /// Gets the pod's claims the volumes of `plan`, unless its room is taken for a pod of higher priority meanwhile.
     async fn bind_volumes(&self, pod: &Pod, node: &str, plan: &VolumePlan) -> Result<(), Bound> {
+        let preempted = CancellationToken::new();
+        self.shared.lock().preparing.insert(pod.uid.clone(), preempted.clone());
         let volumes = bind_volumes(&self.clients, &self.shared, pod, node, plan, self.patience, || self.departure());
-        self.shutdown.interrupt(volumes).await.unwrap_or(Err(Bound::CalledOff))
+        let outcome = preempted.run_until_cancelled(self.shutdown.interrupt(volumes)).await;
+        // It is told apart under the lock: from here on the pod is bound, and who wants its room deletes it.
+        self.shared.lock().preparing.remove(&pod.uid);
+        if preempted.is_cancelled() {
+            return Err(Bound::Failed(BindError::Preempted));
+        }
+        outcome.flatten().unwrap_or(Err(Bound::CalledOff))
     }
 
     /// Writes the pod's device claims and binds it, in its turn; its volumes are bound, which took so long.

@@ -60,6 +60,8 @@ pub enum BindError {
     Volumes(volumes::VolumeError),
     #[error("running PreBind plugin \"DynamicResources\": {0}")]
     Devices(devices::DeviceError),
+    #[error("preempted by DefaultPreemption")]
+    Preempted,
 }
 
 /// How long a binding and the look after it may take.

@@ -16,6 +16,14 @@ use placement::cluster::Pod;
 use placement::plan::Decision;
 use std::sync::Arc;
 
+/// What became of a pod whose room another has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    Deleted,
+    /// It was not bound yet, and is in the queue again.
+    CalledOff,
+}
+
 /// Why `PodScheduled` is False, as kube-scheduler names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -71,8 +79,12 @@ impl Teller {
     }
 
     /// The pod has to go for another.
-    pub fn preempted(&self, victim: &Pod, by: &Pod, node: &str) {
-        let note = format!("Preempted by pod {} on node {node}", by.uid);
+    pub fn preempted(&self, victim: &Pod, by: &Pod, node: &str, how: Victim) {
+        let how = match how {
+            Victim::Deleted => "",
+            Victim::CalledOff => " (in edge-scheduler memory).",
+        };
+        let note = format!("Preempted by pod {} on node {node}{how}", by.uid);
         self.events_of(by).publish(reference(victim), EventType::Normal, "Preempted", "Preempting", note);
     }
 

@@ -1,6 +1,7 @@
 //! Pods with claims. No server here runs controllers of volumes: the tests play them, as they bind both sides and provision what a node was chosen for.
 
 use crate::cluster::{Cluster, from};
+use edge_tests::objects::priority_class;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
@@ -96,11 +97,12 @@ impl Storage {
 
     /// A pod with the claim, within a bound from edge-1.
     async fn pod(&self, name: &str, claim: &str, within_ms: &str) {
-        let with_claim = |pod: &mut Value| {
-            pod["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]);
-        };
-        self.cluster.create(name, "1Gi", &[("delay_edge-1", within_ms)], with_claim).await;
+        self.cluster.create(name, "1Gi", &[("delay_edge-1", within_ms)], with_claim(claim)).await;
     }
+}
+
+fn with_claim(claim: &str) -> impl Fn(&mut Value) {
+    move |pod: &mut Value| pod["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,5 +198,37 @@ async fn a_claim_for_one_pod_is_had_by_one_at_a_time() {
     storage.cluster.check_waits("second", message).await;
     storage.cluster.delete("first").await;
     storage.cluster.check_bound("second", "edge-2").await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_waits_for_its_volume_is_called_off_for_one_of_higher_priority_and_not_deleted() {
+    let storage = Storage::start("patient").await;
+    let cluster = &storage.cluster;
+    storage.class("csi.test").await;
+    storage.claim("patient-data", "ReadWriteOnce").await;
+    priority_class(&cluster.client, "above-the-patient", 1_000, "PreemptLowerPriority").await.unwrap();
+    let replica = cluster.run(cluster.config()).await;
+    cluster.create("patient", "7Gi", &[("delay_edge-2", "0")], with_claim("patient-data")).await;
+    assert_eq!(storage.selected("patient-data").await, "edge-2");
+    let before = cluster.get("patient").await;
+
+    let urgent = |pod: &mut Value| pod["spec"]["priorityClassName"] = json!("above-the-patient");
+    cluster.create("urgent", "7Gi", &[("delay_edge-2", "0")], urgent).await;
+    cluster.check_bound("urgent", "edge-2").await;
+    let uid = cluster.get("urgent").await.metadata.uid.unwrap();
+    assert_eq!(cluster.note("patient", "Preempted").await, format!("Preempted by pod {uid} on node edge-2 (in edge-scheduler memory)."));
+    // Its claim was given to edge-2, and no other node will do; edge-1 is too small anyway.
+    let message = "0/4 nodes are available: 2 Insufficient memory, 2 node(s) didn't find available persistent volumes to bind.";
+    cluster.check_waits("patient", message).await;
+    let after = cluster.get("patient").await;
+    assert_eq!((&after.metadata.uid, &after.metadata.deletion_timestamp), (&before.metadata.uid, &None));
+    let conditions = after.status.unwrap().conditions.unwrap();
+    assert!(conditions.iter().all(|condition| condition.type_ != "DisruptionTarget"), "{conditions:?}");
+
+    cluster.delete("urgent").await;
+    storage.volume("v", "edge-2", "ReadWriteOnce").await;
+    storage.bind("patient-data", "patient-v").await;
+    cluster.check_bound("patient", "edge-2").await;
     replica.stop().await;
 }
