@@ -125,9 +125,10 @@ fn kube_scheduler(plane: &ControlPlane, metrics: SocketAddr) -> Result<Command> 
 }
 
 async fn edge_scheduler(plane: &ControlPlane, metrics: SocketAddr, matrix: Option<&Path>) -> Result<Command> {
-    let release = root().join("target/release/edge-scheduler");
-    if !release.exists() {
-        bail!("{} is missing: cargo build --release --bin edge-scheduler", release.display());
+    // As it is in the image.
+    let program = root().join("target/dist/edge-scheduler");
+    if !program.exists() {
+        bail!("{} is missing: cargo build --profile dist --bin edge-scheduler", program.display());
     }
     let source = if matrix.is_some() { "files" } else { "agents" };
     let config = json!({
@@ -137,7 +138,7 @@ async fn edge_scheduler(plane: &ControlPlane, metrics: SocketAddr, matrix: Optio
         // Nodes are described once, not for every pod: not within a measurement.
         "topology": {"address": "127.0.0.1:0", "source": source, "matrix": matrix, "objectInterval": "24h"},
     });
-    let mut command = Command::new(release);
+    let mut command = Command::new(program);
     command.arg("--config").arg(written(plane, "edge-scheduler.yaml", &config)?);
     Ok(command)
 }
