@@ -43,6 +43,7 @@ impl Cluster {
             inventory: Default::default(),
             demand: Arc::default(),
             rtt,
+            moved: Vec::new(),
         };
         Cluster { state: Arc::new(state), free: Vec::new() }
     }

@@ -58,7 +58,7 @@ pub use profile::{
 pub use resources::Resources;
 pub use selector::{NodeSelectorTerm, Operator, Requirement};
 pub use settings::{LabelMatch, Price, Settings, Undelayed};
-pub use snapshot::{Identity, PodView, Snapshot};
+pub use snapshot::{Identity, Moved, PodView, Snapshot};
 pub use spread::SpreadConstraint;
 pub use standing::{AssumeError, WhatIf};
 pub use storage::{

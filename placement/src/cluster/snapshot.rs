@@ -59,6 +59,16 @@ pub struct Snapshot {
     pub(super) inventory: Inventory,
     pub(super) demand: Arc<BTreeMap<String, BTreeMap<Workload, Demand>>>,
     pub(super) rtt: RttStore,
+    /// What [`WhatIf`](super::WhatIf) has moved; empty elsewhere.
+    pub(super) moved: Vec<Moved>,
+}
+
+/// A pod that a what-if brought to a node (`by` 1) or took from it (-1).
+#[derive(Clone, Debug)]
+pub struct Moved {
+    pub node: NodeIx,
+    pub pod: Arc<Pod>,
+    pub by: i64,
 }
 
 impl Snapshot {
@@ -70,6 +80,11 @@ impl Snapshot {
     /// Grows when a node appears, goes, or changes in anything but load and allocatable.
     pub fn static_generation(&self) -> u64 {
         self.static_generation
+    }
+
+    /// Pods that stand elsewhere in this what-if than in the state that it began with.
+    pub fn moved(&self) -> &[Moved] {
+        &self.moved
     }
 
     pub fn identity(&self) -> &Identity {

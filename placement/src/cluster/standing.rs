@@ -18,7 +18,7 @@ use super::disruption::nominate;
 use super::index::{PodEntry, pod_hash};
 use super::live::Cluster;
 use super::sharded::Keyed;
-use super::snapshot::Snapshot;
+use super::snapshot::{Moved, Snapshot};
 use super::{Changes, ClusterEvent, NodeIx, Pod, PodKey, PodPhase, Resources};
 use crate::filter::volume_binding;
 use smallvec::{SmallVec, smallvec};
@@ -263,7 +263,7 @@ impl Snapshot {
     pub fn with(&self, placements: &[(&PodKey, NodeIx)]) -> Snapshot {
         let mut what_if = self.what_if();
         placements.iter().for_each(|&(key, ix)| what_if.put(key, Some(ix)));
-        Arc::unwrap_or_clone(what_if.0.state)
+        Snapshot { moved: Vec::new(), ..Arc::unwrap_or_clone(what_if.0.state) }
     }
 }
 
@@ -282,7 +282,19 @@ impl WhatIf {
     /// The pod has this node, or none. Nothing happens to a pod that is not known.
     pub fn put(&mut self, key: &PodKey, node: Option<NodeIx>) {
         if let Some(have) = self.0.entry(key) {
+            let (pod, before) = (Arc::clone(&have.pod), have.node);
             self.0.move_pod(have, node, node.is_some());
+            before.iter().for_each(|from| self.note(*from, &pod, -1));
+            node.iter().for_each(|to| self.note(*to, &pod, 1));
+        }
+    }
+
+    /// There and back again is no move.
+    fn note(&mut self, node: NodeIx, pod: &Arc<Pod>, by: i64) {
+        let moved = &mut self.0.change().moved;
+        match moved.iter().position(|other| other.node == node && other.by == -by && other.pod.key == pod.key) {
+            Some(back) => drop(moved.swap_remove(back)),
+            None => moved.push(Moved { node, pod: Arc::clone(pod), by }),
         }
     }
 }

@@ -2,10 +2,11 @@
 //! PodTopologySpread; unschedulable, unresolvable where the node lacks the label).
 //!
 //! Nodes count that have every topology key of the pod's hard constraints and that the constraint's policies include; pods count that are not being
-//! deleted. An empty selector counts no pod, and yet matches the pod itself.
+//! deleted. An empty selector counts no pod, and yet matches the pod itself. kube-scheduler asks for neither when it brings a nominated pod to a node or
+//! takes a pod to be evicted from it: then pods count that are being deleted, or that an empty selector matches.
 
 use super::Domains;
-use crate::cluster::{Namespaces, Pod, PodQuery, Snapshot, SpreadConstraint, SpreadDefaults};
+use crate::cluster::{Moved, Namespaces, Pod, PodQuery, Snapshot, SpreadConstraint, SpreadDefaults};
 use crate::plan::Reason;
 use fixedbitset::FixedBitSet;
 use std::borrow::Cow;
@@ -64,6 +65,13 @@ pub fn pods_by_domain(
     let has_all = |node: &usize| required.iter().all(|domains| domains.of(*node).is_some());
     for node in inclusion.present.ones().filter(has_all).filter(|&node| inclusion.includes(constraint, node)) {
         *counts[own.of_any(node)].get_or_insert(0) += i64::from(by_node[node]);
+    }
+    for Moved { node, pod: other, by } in snapshot.moved() {
+        let Some(selector) = constraint.selector.as_ref().filter(|selector| selector.is_empty() || other.terminating) else { continue };
+        let matches = other.key.namespace == pod.key.namespace && selector.matches(&other.labels);
+        if matches && has_all(&node.at()) && inclusion.includes(constraint, node.at()) {
+            *counts[own.of_any(node.at())].get_or_insert(0) += by;
+        }
     }
     counts
 }
@@ -208,6 +216,14 @@ mod tests {
         check_fits(&uneven(), &everything(1), "a b x y", &[]);
         check_fits(&uneven(), &everything(0), "", &[("a", TEXT, Unschedulable)]);
         check_fits(&uneven(), &web(&[SpreadConstraint { selector: None, max_skew: 0, ..over("zone") }]), "a b x y", &[]);
+    }
+
+    #[test]
+    fn a_selector_of_all_counts_who_is_nominated() {
+        let mut cluster = world();
+        cluster.apply_pod(Pod { nominated_node: Some("a".into()), ..pod("promised", "api") });
+        let everything = web(&[SpreadConstraint { selector: Some(LabelSelector::default()), ..over("zone") }]);
+        check_fits(&cluster, &everything, "b x y", &[("a", TEXT, Unschedulable)]);
     }
 
     #[test]
