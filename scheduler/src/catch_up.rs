@@ -20,7 +20,8 @@ use tokio::time::Instant;
 const LOOK: Duration = Duration::from_millis(20);
 /// Pods that stay unseen so long may be gone again: the list is asked for anew. Also the wait after a failure.
 const ASK: Duration = Duration::from_secs(1);
-const PAGE: u32 = 1_000;
+/// Objects come with their `managedFields`: 10 KB of memory each, until the page is read.
+const PAGE: u32 = 250;
 
 /// Waits until every pod that is on a node now is on it in the state too, or is gone. False on shutdown.
 pub async fn see_placed_pods(client: &Client, shared: &Shared, shutdown: &Shutdown) -> bool {
