@@ -66,7 +66,7 @@ impl Reader {
         let message = version.contains('/').then(|| TABLE.named(&format!("{version}.{kind}"))).flatten().or_else(|| TABLE.named(kind));
         let message = message.filter(|_| kind != EVENT).ok_or_else(|| malformed(format!("{kind} is not known here; send JSON")))?;
         write(out, format_args!("{{\"kind\":\"{kind}\",\"apiVersion\":"));
-        text(version.as_bytes(), out)?;
+        self.text(version.as_bytes(), out)?;
         self.fields(message, raw.bytes()?, true, out)?;
         // A list without items has none on the wire, and JSON has to say so.
         if kind.ends_with("List") && parts(raw.bytes()?, [ITEMS])?[0].is_zero() {
@@ -136,27 +136,37 @@ impl Reader {
             return self.single(field.kind, value, out);
         }
         let [key, value] = parts(value.bytes()?, [1, 2])?;
-        text(key.bytes()?, out)?;
+        self.text(key.bytes()?, out)?;
         out.push(b':');
         self.single(field.kind, value, out)
+    }
+
+    /// A text that is not UTF-8 is refused where every field counts. From an API server it comes as its JSON has it, with U+FFFD for what can't be read:
+    /// who may make a pod may give it such an annotation, and that must not keep all others from being seen.
+    fn text(self, bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let text = match self.fields {
+            Fields::All => utf8(bytes)?.into(),
+            Fields::Known => String::from_utf8_lossy(bytes),
+        };
+        serde_json::to_writer(out, &text).map_err(|_error| malformed("a text that JSON can't have"))
     }
 
     fn single(self, kind: Kind, value: Value<'_>, out: &mut Vec<u8>) -> Result<()> {
         match kind {
             Kind::Bool => write(out, format_args!("{}", value.int()? != 0)),
             Kind::Int => write(out, format_args!("{}", value.int()?)),
-            Kind::String => text(value.bytes()?, out)?,
+            Kind::String => self.text(value.bytes()?, out)?,
             Kind::Bytes => write(out, format_args!("\"{}\"", base64::engine::general_purpose::STANDARD.encode(value.bytes()?))),
             Kind::Time | Kind::MicroTime if value.is_zero() => out.extend(b"null"),
             Kind::Time => write(out, format_args!("\"{}\"", time(value)?)),
             Kind::MicroTime => write(out, format_args!("\"{:.6}\"", time(value)?)),
             Kind::Quantity => {
                 let [quantity] = parts(value.bytes()?, [1])?;
-                text(if quantity.is_zero() { b"0" } else { quantity.bytes()? }, out)?;
+                self.text(if quantity.is_zero() { b"0" } else { quantity.bytes()? }, out)?;
             }
             Kind::IntOrString => {
                 let [is_string, int, string] = parts(value.bytes()?, [1, 2, 3])?;
-                if is_string.is_zero() { write(out, format_args!("{}", int.int()?)) } else { text(string.bytes()?, out)? }
+                if is_string.is_zero() { write(out, format_args!("{}", int.int()?)) } else { self.text(string.bytes()?, out)? }
             }
             Kind::Raw => {
                 let [raw] = parts(value.bytes()?, [1])?;
@@ -181,10 +191,6 @@ fn time(value: Value<'_>) -> Result<jiff::Timestamp> {
 
 fn utf8(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|_error| malformed("a text that is not UTF-8"))
-}
-
-fn text(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
-    serde_json::to_writer(out, utf8(bytes)?).map_err(|_error| malformed("a text that JSON can't have"))
 }
 
 /// Writing to memory does not fail.
@@ -377,6 +383,13 @@ mod tests {
         wrong(&pod(&[field(1, b""), field(2, b""), field(1, b"")].concat()), "field 1 of Pod comes twice");
         wrong(&pod(&field(9, b"")), "field 9 of Pod is not known");
         assert_eq!(read(&pod(&field(9, b"")), Fields::Known).unwrap(), json!({"kind": "Pod", "apiVersion": "v1"}));
+    }
+
+    #[test]
+    fn a_text_that_is_not_utf_8_comes_as_the_api_servers_json_has_it() {
+        let annotation = field(12, &[field(1, b"a"), field(2, b"x\xffy")].concat());
+        let pod = read(&envelope("v1", "Pod", &field(1, &annotation)), Fields::Known).unwrap();
+        assert_eq!(pod["metadata"]["annotations"], json!({"a": "x\u{fffd}y"}));
     }
 
     #[test]
