@@ -72,7 +72,17 @@ impl Evictor {
     }
 
     async fn evict(&self, victim: &Pod, pod: &Pod, node: &str) -> Result<(), EvictError> {
-        if self.shared.lock().preparing.get(&victim.uid).map(CancellationToken::cancel).is_some() {
+        let called_off = {
+            let state = self.shared.lock();
+            let cluster = state.cluster.view();
+            let known = cluster.pod(&victim.key).filter(|known| known.pod.uid == victim.uid);
+            // It has left the node meanwhile, for another pod or by itself.
+            if known.is_none_or(|known| known.node.is_none_or(|ix| cluster.name(ix) != node)) {
+                return Ok(());
+            }
+            state.preparing.get(&victim.uid).map(CancellationToken::cancel).is_some()
+        };
+        if called_off {
             tracing::info!(victim = %victim.key, pod = %pod.key, node, "preempted while it waited for its volumes");
             self.teller.preempted(victim, pod, node, Victim::CalledOff);
             return Ok(());
@@ -120,5 +130,55 @@ impl Evictor {
 
     fn api(&self, pod: &Pod) -> Api<v1::Pod> {
         Api::namespaced(self.client.clone(), &pod.key.namespace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bind::binder;
+    use crate::mock_api::{self, json_response};
+    use placement::cluster::{Node, PodKey};
+    use std::sync::Mutex;
+
+    /// What is asked of the API server to evict a pod from node `a` while it stands on `on` and perhaps waits for its volumes there, and whether
+    /// that was called off.
+    async fn evicted(on: Option<&str>, waits: bool) -> (Vec<String>, bool) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = asked.clone();
+        let client = mock_api::client(move |request| {
+            if !request.uri().path().contains("/events") {
+                seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(request.method().to_string());
+            }
+            async { Ok(json_response(200, &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "victim"}}))) }
+        });
+        let pod = |name: &str| Arc::new(Pod { key: PodKey::new("default", name), uid: name.into(), ..Pod::default() });
+        let (victim, urgent) = (pod("victim"), pod("urgent"));
+        let (shared, shutdown) = (Arc::new(Shared::new(Default::default(), Default::default(), true)), Shutdown::new());
+        let volumes = CancellationToken::new();
+        shared.change(|state| {
+            for name in ["a", "b"] {
+                state.cluster.apply_node(Node { name: name.into(), ..Node::default() });
+            }
+            state.apply_pod(victim.clone(), None, now());
+            on.iter().for_each(|node| drop(state.cluster.assume(&victim.key, &victim.uid, node)));
+            if waits {
+                state.preparing.insert(victim.uid.clone(), volumes.clone());
+            }
+        });
+        let teller = binder(client.clone(), shared.clone(), shutdown.clone()).teller.clone();
+        let evictor = Evictor { client, leadership: Leadership::always(), shared, teller, metrics: Metrics::default(), shutdown };
+        evictor.evict(&victim, &urgent, "a").await.expect("nothing is refused");
+        (asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone(), volumes.is_cancelled())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_left_the_node_meanwhile_is_let_alone_and_who_waits_there_is_called_off() {
+        let nothing = Vec::<String>::new();
+        assert_eq!(evicted(Some("a"), false).await, (vec!["PATCH".to_owned(), "DELETE".to_owned()], false));
+        assert_eq!(evicted(Some("a"), true).await, (nothing.clone(), true));
+        assert_eq!(evicted(Some("b"), true).await, (nothing.clone(), false));
+        assert_eq!(evicted(Some("b"), false).await, (nothing.clone(), false));
+        assert_eq!(evicted(None, false).await, (nothing, false), "another has called it off, and it is in the queue");
     }
 }

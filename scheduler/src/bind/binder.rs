@@ -141,11 +141,13 @@ impl Binder {
         self.shared.lock().preparing.insert(pod.uid.clone(), preempted.clone());
         let volumes = bind_volumes(&self.clients, &self.shared, pod, node, plan, self.patience, || self.departure());
         let outcome = preempted.run_until_cancelled(self.shutdown.interrupt(volumes)).await;
-        // It is told apart under the lock: from here on the pod is bound, and who wants its room deletes it.
-        self.shared.lock().preparing.remove(&pod.uid);
+        let mut state = self.shared.lock();
         if preempted.is_cancelled() {
+            // To be called off until its room is given back.
             return Err(Bound::Failed(BindError::Preempted));
         }
+        // From here on it is bound, and who wants its room deletes it.
+        state.preparing.remove(&pod.uid);
         outcome.flatten().unwrap_or(Err(Bound::CalledOff))
     }
 
@@ -225,6 +227,7 @@ impl Binder {
                 tracing::warn!(pod = %pod.key, node, %error, "the pod was not bound");
                 self.metrics.attempted(pod, Attempt::Error, time);
                 let retry = |state: &mut State| {
+                    state.preparing.remove(&pod.uid);
                     state.cluster.nominate(&pod.key, &pod.uid, None);
                     state.queue.retry(pod, now());
                 };

@@ -60,7 +60,7 @@ pub enum BindError {
     Volumes(volumes::VolumeError),
     #[error("running PreBind plugin \"DynamicResources\": {0}")]
     Devices(devices::DeviceError),
-    #[error("preempted by DefaultPreemption")]
+    #[error("running PreBind plugin \"VolumeBinding\": preempted by DefaultPreemption")]
     Preempted,
 }
 
