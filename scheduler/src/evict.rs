@@ -1,5 +1,6 @@
 //! Evicts pods for one of higher priority that fits nowhere, as kube-scheduler does: each victim gets the condition `DisruptionTarget` and is deleted, with
-//! its own grace period; one that still waits for its volumes goes back to the queue instead. The room is the pod's, which is nominated to the node, and it is tried again when the victims have gone.
+//! its own grace period; one that still waits for its volumes goes back to the queue instead. The room is the pod's, which is nominated to the node, and it
+//! is tried again when the victims have gone.
 
 use crate::metrics::Metrics;
 use crate::state::{Shared, now};
@@ -148,7 +149,7 @@ mod tests {
         let seen = asked.clone();
         let client = mock_api::client(move |request| {
             if !request.uri().path().contains("/events") {
-                seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(request.method().to_string());
+                seen.lock().unwrap().push(request.method().to_string());
             }
             async { Ok(json_response(200, &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "victim"}}))) }
         });
@@ -169,7 +170,7 @@ mod tests {
         let teller = binder(client.clone(), shared.clone(), shutdown.clone()).teller.clone();
         let evictor = Evictor { client, leadership: Leadership::always(), shared, teller, metrics: Metrics::default(), shutdown };
         evictor.evict(&victim, &urgent, "a").await.expect("nothing is refused");
-        (asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone(), volumes.is_cancelled())
+        (asked.lock().unwrap().clone(), volumes.is_cancelled())
     }
 
     #[tokio::test(start_paused = true)]

@@ -292,7 +292,7 @@ impl WhatIf {
     /// There and back again is no move.
     fn note(&mut self, node: NodeIx, pod: &Arc<Pod>, by: i64) {
         let moved = &mut self.0.change().moved;
-        match moved.iter().position(|other| other.node == node && other.by == -by && other.pod.key == pod.key) {
+        match moved.iter().position(|other| other.node == node && other.by == -by && Arc::ptr_eq(&other.pod, pod)) {
             Some(back) => drop(moved.swap_remove(back)),
             None => moved.push(Moved { node, pod: Arc::clone(pod), by }),
         }

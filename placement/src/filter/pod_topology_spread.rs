@@ -224,6 +224,9 @@ mod tests {
         cluster.apply_pod(Pod { nominated_node: Some("a".into()), ..pod("promised", "api") });
         let everything = web(&[SpreadConstraint { selector: Some(LabelSelector::default()), ..over("zone") }]);
         check_fits(&cluster, &everything, "b x y", &[("a", TEXT, Unschedulable)]);
+        // One node after the other: who came to the first has left it again.
+        cluster.apply_pod(Pod { nominated_node: Some("x".into()), ..pod("promised too", "api") });
+        check_fits(&cluster, &everything, "b y", &[("a", TEXT, Unschedulable), ("x", TEXT, Unschedulable)]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::devices::ClaimWriter;
 use super::nominate::{nominate, takes_time};
-use super::volumes::bind_volumes;
+use super::volumes::{VolumeError, bind_volumes};
 use super::{BindError, Bound, Clients, Patience, bind, devices::DeviceError};
 use crate::metrics::{Attempt, Metrics, Status};
 use crate::queue::Popped;
@@ -144,7 +144,7 @@ impl Binder {
         let mut state = self.shared.lock();
         if preempted.is_cancelled() {
             // To be called off until its room is given back.
-            return Err(Bound::Failed(BindError::Preempted));
+            return Err(Bound::Failed(BindError::Volumes(VolumeError::Preempted)));
         }
         // From here on it is bound, and who wants its room deletes it.
         state.preparing.remove(&pod.uid);

@@ -60,8 +60,6 @@ pub enum BindError {
     Volumes(volumes::VolumeError),
     #[error("running PreBind plugin \"DynamicResources\": {0}")]
     Devices(devices::DeviceError),
-    #[error("running PreBind plugin \"VolumeBinding\": preempted by DefaultPreemption")]
-    Preempted,
 }
 
 /// How long a binding and the look after it may take.

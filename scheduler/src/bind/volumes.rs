@@ -34,6 +34,8 @@ pub enum VolumeError {
     Provisioning(String),
     #[error("binding volumes: context deadline exceeded")]
     TimedOut,
+    #[error("preempted by DefaultPreemption")]
+    Preempted,
 }
 
 /// The state is looked at as often as this if nothing changes: nodes and pods go, too.
