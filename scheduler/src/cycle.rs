@@ -3,7 +3,7 @@
 use crate::bind::Binder;
 use crate::catch_up::{see_allocations, see_placed_pods};
 use crate::evict::Evictor;
-use crate::explain::event_note;
+use crate::explain::note;
 use crate::metrics::{Attempt, Metrics, Status};
 use crate::queue::Popped;
 use crate::state::{Rejection, Shared, now};
@@ -201,8 +201,9 @@ impl Cycle {
                 state.decisions.keep(decision.clone(), now);
             }
             self.metrics.attempted(pod, Attempt::Unschedulable, started.elapsed());
-            tracing::debug!(pod = %pod.key, attempt = popped.attempt, why = decision.message(), "not scheduled");
-            return self.teller.failed(pod, Failure::Unschedulable, &decision.message(), &event_note(&decision));
+            let message = decision.message();
+            tracing::debug!(pod = %pod.key, attempt = popped.attempt, why = message, "not scheduled");
+            return self.teller.failed(pod, Failure::Unschedulable, &message, &note(&decision, &message));
         };
         let begun = Instant::now();
         let assumed = self.shared.change(|state| {

@@ -234,15 +234,21 @@ impl Cluster {
             }
             return;
         };
-        let extended = if pod.requests.extended.is_empty() { SmallVec::new() } else { self.extended(&pod.requests) };
+        self.load(pod, ix, sign);
         let state = Arc::make_mut(&mut self.state);
-        let take = Take { requests: &pod.requests, scoring: &pod.scoring_requests, extended: &extended, ports: &pod.host_ports };
-        Arc::make_mut(&mut Arc::make_mut(&mut state.load)[ix.at() / CHUNK]).add(ix.at() % CHUNK, &take, sign);
         state.census.change(pod, ix, sign);
         state.held.change(pod, ix, sign);
         if !pod.volumes.is_empty() {
             Arc::make_mut(&mut state.storage).users.change(pod, ix, sign);
         }
+    }
+
+    /// The room that a pod takes on the node.
+    fn load(&mut self, pod: &Pod, ix: NodeIx, sign: i64) {
+        let extended = if pod.requests.extended.is_empty() { SmallVec::new() } else { self.extended(&pod.requests) };
+        let state = Arc::make_mut(&mut self.state);
+        let take = Take { requests: &pod.requests, scoring: &pod.scoring_requests, extended: &extended, ports: &pod.host_ports };
+        Arc::make_mut(&mut Arc::make_mut(&mut state.load)[ix.at() / CHUNK]).add(ix.at() % CHUNK, &take, sign);
     }
 }
 
@@ -287,6 +293,12 @@ impl WhatIf {
             before.iter().for_each(|from| self.note(*from, &pod, -1));
             node.iter().for_each(|to| self.note(*to, &pod, 1));
         }
+    }
+
+    /// As [`put`](Self::put), for who looks at nothing but room: what the pod takes of the node comes (`sign` 1) or goes (-1), and all else that is known of
+    /// the pod stays as it is.
+    pub fn take_room(&mut self, pod: &Pod, node: NodeIx, sign: i64) {
+        self.0.load(pod, node, sign);
     }
 
     /// There and back again is no move.

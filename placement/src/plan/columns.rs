@@ -88,6 +88,8 @@ pub(super) struct Columns {
     pub cloud: FixedBitSet,
     pub name_hash: Vec<u64>,
     pub price_us: Vec<f64>,
+    /// Node objects in the order of their names; `None`: to be found out.
+    by_name: Option<Arc<[NodeIx]>>,
     class_of_node: Vec<u32>,
     classes: Vec<TaintClass>,
     class_index: FxHashMap<TaintClass, u32>,
@@ -149,6 +151,9 @@ impl Columns {
 
     fn update(&mut self, at: usize, slot: &FixedSlot) {
         let node = slot.node.as_deref();
+        if self.present.contains(at) != node.is_some() || self.name_hash[at] != slot.name_hash {
+            self.by_name = None;
+        }
         self.present.set(at, node.is_some());
         self.images.set(at, node.map_or(&[], |node| &node.images));
         self.schedulable.set(at, node.is_some_and(|node| !node.unschedulable));
@@ -172,6 +177,11 @@ impl Columns {
         for (preferred, raw) in self.preferences.iter_mut() {
             raw[at] = node.map_or(0, |node| score::node_affinity::raw(preferred, node) as i32);
         }
+    }
+
+    /// Node objects in the order of their names. Of a snapshot that this was brought to.
+    pub fn by_name(&mut self, snapshot: &Snapshot) -> Arc<[NodeIx]> {
+        self.by_name.get_or_insert_with(|| snapshot.nodes_by_name().into()).clone()
     }
 
     fn class(&mut self, taints: &[Taint], implied: &Option<Arc<str>>) -> u32 {

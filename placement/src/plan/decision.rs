@@ -4,6 +4,7 @@ use super::{Hold, Reason, WakeOn};
 use crate::cluster::{ClusterEvent, PodKey};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Display, Write as _};
 
 /// One score of one node: plugin name, what the plugin gave, what that is among the nodes that fit (0 to 100), and weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,7 +79,7 @@ impl Decision {
             Outcome::Held(hold @ Hold::NoNodes) => hold.to_string(),
             Outcome::Held(hold) => format!("0/{} nodes are available: {hold}.", self.node_count),
             Outcome::Unschedulable => {
-                let why = histogram(self.node_count, self.reasons().map(ToString::to_string));
+                let why = histogram(self.node_count, self.reasons());
                 self.preemption.as_ref().map_or(why.clone(), |preemption| format!("{why} {preemption}"))
             }
         }
@@ -103,10 +104,18 @@ impl Decision {
 }
 
 /// `0/N nodes are available: c1 reason1, c2 reason2.`, sorted as strings, as kube-scheduler's FitError prints it.
-pub(super) fn histogram(nodes: usize, reasons: impl Iterator<Item = String>) -> String {
+pub(super) fn histogram(nodes: usize, reasons: impl Iterator<Item = impl Display>) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    // Thousands of nodes have few reasons between them.
+    let mut text = String::new();
     for reason in reasons {
-        *counts.entry(reason).or_default() += 1;
+        text.clear();
+        // A string takes all that is written.
+        let _ = write!(text, "{reason}");
+        match counts.get_mut(&text) {
+            Some(count) => *count += 1,
+            None => drop(counts.insert(text.clone(), 1)),
+        }
     }
     let mut parts: Vec<String> = counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     parts.sort();

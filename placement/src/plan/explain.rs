@@ -2,6 +2,7 @@
 
 use super::planner::{Resolved, resolve};
 use super::rank::{Query, Scorer};
+use super::trial::Trial;
 use super::{Decision, Hold, NodeVerdict, Outcome, Planner, PodWait, Verdict, VolumeWait, WakeOn, Warmth};
 use crate::cluster::{NodeIx, Pod, PodKey, Point, Snapshot};
 use crate::constraint::{BoundVerdict, DelayBound, ResolvedBound};
@@ -63,14 +64,17 @@ impl Planner {
         if best.is_none() {
             self.stopwatch.enter(Point::Filter);
         }
-        let taken = self.beside_nominated(snapshot, pod, bounds.as_deref(), now);
+        let taken = Trial::new(&query).beside_nominated(&mut self.columns, |_| true);
+        let by_name = self.columns.by_name(snapshot);
         let scorer = Scorer::new(&self.columns, &query, &self.scratch.candidates);
         let limit = self.scratch.limit(&query);
         let subject = query.subject();
         let verdict = |ix: NodeIx| match self.scratch.candidates.binary_search(&ix.0) {
             Err(_) if taken.contains_key(&ix) => Verdict::Rejected(taken[&ix].clone()),
             Err(_) => {
-                let reasons = filter::check(&subject, ix);
+                let mut reasons = filter::check(&subject, ix);
+                // They are kept for whoever asks.
+                reasons.shrink_to_fit();
                 debug_assert!(!reasons.is_empty(), "columns reject {} for a reason that no check knows", snapshot.name(ix));
                 Verdict::Rejected(reasons)
             }
@@ -80,11 +84,8 @@ impl Planner {
                 Verdict::Feasible { cost_us, in_band: cost_us.is_none_or(|cost| cost <= limit), total: scorer.total(ix.at()), scores }
             }
         };
-        let nodes: Vec<NodeVerdict> = snapshot
-            .nodes_by_name()
-            .into_iter()
-            .map(|ix| NodeVerdict { node: snapshot.name(ix).to_owned(), verdict: verdict(ix) })
-            .collect();
+        let nodes: Vec<NodeVerdict> =
+            by_name.iter().map(|&ix| NodeVerdict { node: snapshot.name(ix).to_owned(), verdict: verdict(ix) }).collect();
         self.stopwatch.stop();
         let outcome = match best {
             Some(ix) => Outcome::Place {

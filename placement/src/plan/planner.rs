@@ -2,6 +2,7 @@
 
 use super::columns::Columns;
 use super::rank::{Query, Scratch};
+use super::trial::Trial;
 use super::{Choice, Decision, Hold, Stopwatch, Warmth};
 use crate::cluster::{NodeIx, Pod, PodKey, Point, Snapshot};
 use crate::constraint::{self, Referrer, ResolvedBound, mutual_groups};
@@ -90,8 +91,11 @@ impl Planner {
 
     /// Leaves nodes to the pods that were promised them.
     fn honour_nominations(&mut self, query: &Query<'_>) {
-        let taken = self.beside_nominated(query.snapshot, query.pod, query.bounds, query.now);
-        self.scratch.candidates.retain(|node| !taken.contains_key(&NodeIx(*node)));
+        let candidates = &mut self.scratch.candidates;
+        if !candidates.is_empty() {
+            let taken = Trial::new(query).beside_nominated(&mut self.columns, |ix| candidates.binary_search(&ix.0).is_ok());
+            candidates.retain(|node| !taken.contains_key(&NodeIx(*node)));
+        }
     }
 
     /// The decision for a pod with a verdict for every node. A pod that already stands on a node is judged as if it did not.

@@ -3,14 +3,16 @@
 //! way; then the node whose victims matter least. Delay bounds hold: a node out of bounds is never a candidate.
 
 use super::decision::histogram;
-use super::nominated::Beside;
 use super::planner::resolve;
-use super::{Decision, Outcome, Planner, Reason, Verdict, VerdictCode, Warmth};
-use crate::cluster::{NodeIx, Plugin, Pod, PodKey, Point, Snapshot, WhatIf, name_hash};
-use crate::constraint::{ResolvedBound, pods_behind};
+use super::rank::Query;
+use super::trial::Trial;
+use super::{Decision, Outcome, Planner, Verdict, VerdictCode, Warmth};
+use crate::cluster::{NodeIx, Plugin, Pod, PodKey, Point, Snapshot, name_hash};
+use crate::constraint::pods_behind;
 use crate::units::Timestamp;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use fixedbitset::FixedBitSet;
+use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How a pod that fits nowhere may come to its room.
@@ -48,14 +50,6 @@ impl Preemption {
     }
 }
 
-/// The pod that wants room.
-struct Claim<'a> {
-    snapshot: &'a Snapshot,
-    pod: &'a Pod,
-    bounds: Option<&'a [ResolvedBound<'a>]>,
-    now: Timestamp,
-}
-
 /// One node with its victims.
 struct Candidate {
     ix: NodeIx,
@@ -83,23 +77,25 @@ impl Planner {
         if pod.never_preempts {
             return Preemption::No { message: "not eligible due to preemptionPolicy=Never.".into(), nominated: true };
         }
-        let helped = helped_nodes(snapshot, decision);
+        let helped = self.helped_nodes(snapshot, decision);
         if waits_for_its_room(snapshot, pod, decision) {
             return Preemption::No { message: "not eligible due to a terminating pod on the nominated node.".into(), nominated: true };
         }
         let bounds = resolve(snapshot, pod, Warmth::Warm, &[]).unwrap_or_default();
-        let claim = Claim { snapshot, pod, bounds: bounds.as_deref(), now };
-        let mut lesser = lesser_pods(snapshot, pod, &helped);
-        let mut what_if = snapshot.what_if();
+        let query = Query::new(&mut self.columns, snapshot, pod, bounds.as_deref(), now);
+        let mut trial = Trial::new(&query);
+        let standing = Standing::new(snapshot, &helped);
+        let referred = pod.delays.iter().flat_map(|bound| pods_behind(&bound.from, &pod.key.namespace, snapshot));
+        let referred: BTreeSet<&PodKey> = referred.map(|(key, _)| key).collect();
         let (mut candidates, mut statuses) = (Vec::new(), Vec::new());
         let enough = snapshot.profile(pod).preemption.candidates(helped.len());
         // Another start for another pod, so that not always the same nodes pay; the same for the same pod.
         let start = if helped.is_empty() { 0 } else { name_hash(&pod.uid) as usize % helped.len() };
         for ix in helped[start..].iter().chain(&helped[..start]).copied() {
-            let lesser = lesser.remove(&ix).unwrap_or_default();
-            let found = self.victims(&mut what_if, &claim, ix, &lesser);
-            lesser.iter().for_each(|pod| what_if.put(&pod.key, Some(ix)));
-            match found {
+            // Those that the pod refers to are never evicted for it.
+            let lesser = standing.on(ix).filter(|other| other.priority < pod.priority && !referred.contains(&other.key));
+            let lesser: Vec<&Arc<Pod>> = lesser.collect();
+            match self.victims(&mut trial, ix, &lesser) {
                 Ok(candidate) => candidates.push(candidate),
                 Err(reasons) => statuses.extend(reasons),
             }
@@ -120,57 +116,82 @@ impl Planner {
         }
     }
 
-    /// The fewest and least important of `lesser` that have to leave the node, or why their leaving would not help. Where they are in `what_if` afterwards is
-    /// the caller's to mend.
-    fn victims(&mut self, what_if: &mut WhatIf, claim: &Claim<'_>, ix: NodeIx, lesser: &[Arc<Pod>]) -> Result<Candidate, Vec<String>> {
+    /// The fewest and least important of `lesser` that have to leave the node, or why their leaving would not help. All are there again afterwards.
+    fn victims(&mut self, trial: &mut Trial<'_, '_>, ix: NodeIx, lesser: &[&Arc<Pod>]) -> Result<Candidate, Vec<String>> {
         if lesser.is_empty() {
             return Err(vec![NO_VICTIMS.to_owned()]);
         }
-        lesser.iter().for_each(|victim| what_if.put(&victim.key, None));
-        let reasons = self.reasons_in(what_if, claim, ix);
+        lesser.iter().for_each(|victim| trial.put(victim, ix, false));
+        let reasons = trial.reasons(&mut self.columns, ix);
         if !reasons.is_empty() {
+            lesser.iter().for_each(|victim| trial.put(victim, ix, true));
             return Err(reasons.iter().map(ToString::to_string).collect());
         }
         let mut lesser = lesser.to_vec();
-        lesser.sort_by_key(|victim| importance(victim));
-        let (protected, free) = by_budget(claim.snapshot, lesser);
+        lesser.sort_by(|a, b| by_importance(a, b));
+        let (protected, free) = by_budget(trial.snapshot(), lesser);
         let mut victims = Vec::new();
         let mut violations = 0;
         let both = !protected.is_empty() && !free.is_empty();
         for (victim, violates) in protected.into_iter().map(|victim| (victim, 1)).chain(free.into_iter().map(|victim| (victim, 0))) {
-            what_if.put(&victim.key, Some(ix));
-            if !self.reasons_in(what_if, claim, ix).is_empty() {
-                what_if.put(&victim.key, None);
+            trial.put(victim, ix, true);
+            if !trial.reasons(&mut self.columns, ix).is_empty() {
+                trial.put(victim, ix, false);
                 violations += violates;
-                victims.push(victim);
+                victims.push(Arc::clone(victim));
             }
         }
+        victims.iter().for_each(|victim| trial.put(victim, ix, true));
         if both {
-            victims.sort_by_key(|victim| importance(victim));
+            victims.sort_by(|a, b| by_importance(a, b));
         }
         // All were spared: it fits now, and the next attempt will find that.
         if victims.is_empty() { Err(vec![HELPLESS.to_owned()]) } else { Ok(Candidate { ix, victims, violations }) }
     }
 
-    /// Why the node can't take the pod, alone or beside those nominated to it.
-    fn reasons_in(&mut self, what_if: &WhatIf, claim: &Claim<'_>, ix: NodeIx) -> Vec<Reason> {
-        let Claim { pod, bounds, now, .. } = *claim;
-        let view = what_if.view();
-        match self.beside(&mut Beside::default(), view, pod, bounds, ix, view.nominated_to(ix), now) {
-            reasons if reasons.is_empty() => self.reasons(view, pod, bounds, ix, now),
-            reasons => reasons,
+    /// Nodes that were rejected for nothing but what pods take from them, by name.
+    fn helped_nodes(&mut self, snapshot: &Snapshot, decision: &Decision) -> Vec<NodeIx> {
+        if decision.outcome != Outcome::Unschedulable {
+            return Vec::new();
         }
+        self.columns.sync(snapshot);
+        let by_name = self.columns.by_name(snapshot);
+        let helps = |verdict: &Verdict| match verdict {
+            Verdict::Rejected(reasons) => reasons.iter().all(|reason| reason.code() == VerdictCode::Unschedulable),
+            Verdict::Feasible { .. } => false,
+        };
+        debug_assert_eq!(by_name.len(), decision.nodes.len(), "decided on this snapshot");
+        let helped = by_name.iter().zip(&decision.nodes).filter(|(_, judged)| helps(&judged.verdict));
+        helped.map(|(ix, _)| *ix).collect()
     }
 }
 
-/// Nodes that were rejected for nothing but what pods take from them, by name.
-fn helped_nodes(snapshot: &Snapshot, decision: &Decision) -> Vec<NodeIx> {
-    let helps = |verdict: &Verdict| match verdict {
-        Verdict::Rejected(reasons) => reasons.iter().all(|reason| reason.code() == VerdictCode::Unschedulable),
-        Verdict::Feasible { .. } => false,
-    };
-    let nodes = decision.nodes.iter().filter(|judged| decision.outcome == Outcome::Unschedulable && helps(&judged.verdict));
-    nodes.filter_map(|judged| snapshot.node_index(&judged.node)).collect()
+/// The pods on some nodes, as one list per node.
+struct Standing<'a> {
+    /// By node: the last entry of its list.
+    last: Vec<Option<u32>>,
+    /// A pod with the entry before it on its node.
+    pods: Vec<(&'a Arc<Pod>, Option<u32>)>,
+}
+
+impl<'a> Standing<'a> {
+    fn new(snapshot: &'a Snapshot, nodes: &[NodeIx]) -> Standing<'a> {
+        let mut asked = FixedBitSet::with_capacity(snapshot.index_len());
+        nodes.iter().for_each(|ix| asked.insert(ix.at()));
+        let mut standing = Standing { last: vec![None; snapshot.index_len()], pods: Vec::new() };
+        for view in snapshot.pods() {
+            if let Some(ix) = view.node.filter(|ix| asked.contains(ix.at())) {
+                let before = standing.last[ix.at()].replace(standing.pods.len() as u32);
+                standing.pods.push((view.pod, before));
+            }
+        }
+        standing
+    }
+
+    fn on(&self, ix: NodeIx) -> impl Iterator<Item = &'a Arc<Pod>> {
+        let entry = |at: Option<u32>| at.map(|at| self.pods[at as usize]);
+        std::iter::successors(entry(self.last[ix.at()]), move |(_, before)| entry(*before)).map(|(pod, _)| pod)
+    }
 }
 
 /// Whether others were evicted for the pod and still terminate on its node. A node that eviction can't help on any more is given up.
@@ -184,27 +205,16 @@ fn waits_for_its_room(snapshot: &Snapshot, pod: &Pod, decision: &Decision) -> bo
     snapshot.pods().any(|view| view.node == Some(ix) && view.pod.preempted && view.pod.priority < pod.priority)
 }
 
-/// Pods of lower priority on these nodes; those that the pod refers to are never evicted for it.
-fn lesser_pods(snapshot: &Snapshot, pod: &Pod, nodes: &[NodeIx]) -> BTreeMap<NodeIx, Vec<Arc<Pod>>> {
-    let mut lesser: BTreeMap<NodeIx, Vec<Arc<Pod>>> = nodes.iter().map(|ix| (*ix, Vec::new())).collect();
-    let referred = pod.delays.iter().flat_map(|bound| pods_behind(&bound.from, &pod.key.namespace, snapshot));
-    let referred: BTreeSet<&PodKey> = referred.map(|(key, _)| key).collect();
-    for view in snapshot.pods().filter(|view| view.pod.priority < pod.priority && !referred.contains(&view.pod.key)) {
-        if let Some(pods) = view.node.and_then(|ix| lesser.get_mut(&ix)) {
-            pods.push(Arc::clone(view.pod));
-        }
-    }
-    lesser
-}
-
 /// Pods of lower priority that are nominated to the node.
 fn outranked(snapshot: &Snapshot, pod: &Pod, ix: NodeIx) -> Vec<Arc<Pod>> {
     snapshot.nominated_to(ix).filter(|other| other.priority < pod.priority && other.key != pod.key).cloned().collect()
 }
 
-/// Sorts the more important first: higher priority, then longer running. Of equals, the lower name.
-fn importance(pod: &Pod) -> (Reverse<i32>, Timestamp, String) {
-    (Reverse(pod.priority), started(pod), pod.key.to_string())
+/// The more important first: higher priority, then longer running. Of equals, the lower name.
+fn by_importance(a: &Pod, b: &Pod) -> Ordering {
+    let name = |pod: &Pod| pod.key.to_string();
+    let rank = |pod: &Pod| (Reverse(pod.priority), started(pod));
+    rank(a).cmp(&rank(b)).then_with(|| name(a).cmp(&name(b)))
 }
 
 /// One that has not started has run for the shortest time.
@@ -213,7 +223,7 @@ fn started(pod: &Pod) -> Timestamp {
 }
 
 /// Those whose eviction a budget does not allow, and the others, each in the order given. A budget allows as many as it says.
-fn by_budget(snapshot: &Snapshot, pods: Vec<Arc<Pod>>) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
+fn by_budget<'a>(snapshot: &Snapshot, pods: Vec<&'a Arc<Pod>>) -> (Vec<&'a Arc<Pod>>, Vec<&'a Arc<Pod>>) {
     let mut budgets: Vec<_> = snapshot.budgets().map(|budget| (budget, budget.allowed)).collect();
     pods.into_iter().partition(|pod| {
         budgets.iter_mut().filter(|(budget, _)| budget.protects(pod)).any(|(_, allowed)| {

@@ -123,6 +123,11 @@ impl<'a> Query<'a> {
         self.claims.as_ref()
     }
 
+    /// Whether the pod's filters look at no more of other pods than the room that they take on a node.
+    pub fn wants_room_alone(&self) -> bool {
+        self.spread.is_none() && self.pod_rules.is_none() && self.volumes.is_none() && self.claims.is_none()
+    }
+
     pub fn ranked(&self) -> bool {
         !self.sites.is_empty()
     }

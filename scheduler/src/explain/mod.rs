@@ -108,11 +108,15 @@ impl Explanation {
 
 /// The note of the pod's event: kube-scheduler's sentence first; then, with live figures, why this node won or what came nearest.
 pub fn event_note(decision: &Decision) -> String {
-    let message = decision.message();
+    note(decision, &decision.message())
+}
+
+/// As [`event_note`], of a decision's message that is at hand.
+pub fn note(decision: &Decision, message: &str) -> String {
     match (&decision.outcome, nearest_miss(decision)) {
         (Outcome::Place { because, .. }, _) if !because.is_empty() => format!("{message}: {because}"),
         (Outcome::Unschedulable, Some((node, detail))) => format!("{message} Nearest is {node}: {detail}."),
-        _ => message,
+        _ => message.to_owned(),
     }
 }
 
