@@ -107,6 +107,9 @@ impl Cycle {
             // What it shares with the cluster would be copied when the room is taken.
             drop(snapshot);
             let pod = popped.pod.clone();
+            if eviction.is_some() {
+                self.shared.lock().queue.hold(&pod.key);
+            }
             self.conclude(popped, decision, started, Some(slot));
             if let Some(claim) = misplaced {
                 self.binder.deallocate(claim, pod.clone());

@@ -5,25 +5,32 @@
 use crate::metrics::Metrics;
 use crate::state::{Shared, now};
 use crate::tell::{Teller, Victim};
+use chassis::client::tell;
 use chassis::lease::Leadership;
 use chassis::shutdown::Shutdown;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
-use kube::{Client, Error};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, Request};
+use kube::{Client, Error, Resource as _};
 use placement::cluster::Pod;
 use placement::plan::Eviction;
 use serde_json::json;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+/// Calls at a time. More would wait for the API server anyway, each with a connection of its own.
+const PARALLEL: usize = 16;
+
 pub struct Evictor {
-    pub client: Client,
-    pub leadership: Leadership,
-    pub shared: Arc<Shared>,
-    pub teller: Arc<Teller>,
-    pub metrics: Metrics,
-    pub shutdown: Shutdown,
+    client: Client,
+    leadership: Leadership,
+    shared: Arc<Shared>,
+    teller: Arc<Teller>,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    /// Calls that may begin now.
+    slots: Semaphore,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +42,18 @@ enum EvictError {
 }
 
 impl Evictor {
-    /// Evicts in a task; until it ends nobody else is chosen for the pod. Where a victim can't be evicted the pod is tried again.
+    pub fn new(
+        client: Client,
+        leadership: Leadership,
+        shared: Arc<Shared>,
+        teller: Arc<Teller>,
+        metrics: Metrics,
+        shutdown: Shutdown,
+    ) -> Evictor {
+        Evictor { client, leadership, shared, teller, metrics, shutdown, slots: Semaphore::new(PARALLEL) }
+    }
+
+    /// Evicts in a task for a pod that is held in the queue, and releases it at the end; until then nobody else is chosen for it. Where a victim can't be evicted the pod is tried again.
     pub fn start(self: &Arc<Self>, pod: Arc<Pod>, eviction: Eviction) {
         self.shared.lock().preempting.insert(pod.uid.clone());
         let evictor = self.clone();
@@ -46,6 +64,7 @@ impl Evictor {
             }
             evictor.shared.change(|state| {
                 state.preempting.remove(&pod.uid);
+                state.queue.release(&pod.key, now());
                 if let Some(Err(error)) = &outcome {
                     tracing::warn!(pod = %pod.key, node = eviction.node, error = chassis::program::chain(error), "preemption failed");
                     state.queue.activate(&pod.key, "ForceActivate", now());
@@ -107,30 +126,33 @@ impl Evictor {
     /// Whether the pod was still there.
     async fn patch_status(&self, pod: &Pod, status: serde_json::Value) -> Result<bool, EvictError> {
         let body = Patch::Strategic(json!({"metadata": {"uid": pod.uid}, "status": status}));
-        self.held(pod, self.api(pod).patch_status(&pod.key.name, &PatchParams::default(), &body)).await
+        let request = self.pods(pod).patch_subresource("status", &pod.key.name, &PatchParams::default(), &body);
+        self.held(pod, tell(&self.client, request)).await
     }
 
     /// Whether the pod was still there.
     async fn delete(&self, pod: &Pod) -> Result<bool, EvictError> {
         let same = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
         let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
-        self.held(pod, self.api(pod).delete(&pod.key.name, &params)).await
+        self.held(pod, tell(&self.client, self.pods(pod).delete(&pod.key.name, &params))).await
     }
 
     /// A call about a pod, made by the leader alone: false where the pod is gone, or another has its name.
-    async fn held<T>(&self, pod: &Pod, call: impl Future<Output = Result<T, Error>>) -> Result<bool, EvictError> {
+    async fn held(&self, pod: &Pod, call: impl Future<Output = Result<(), Error>>) -> Result<bool, EvictError> {
+        // It is never closed.
+        let _slot = self.slots.acquire().await;
         if !self.leadership.is_leader() {
             return Err(EvictError::NotLeading);
         }
         match call.await {
-            Ok(_) => Ok(true),
+            Ok(()) => Ok(true),
             Err(Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
             Err(source) => Err(EvictError::Refused { pod: pod.key.to_string(), source }),
         }
     }
 
-    fn api(&self, pod: &Pod) -> Api<v1::Pod> {
-        Api::namespaced(self.client.clone(), &pod.key.namespace)
+    fn pods(&self, pod: &Pod) -> Request {
+        Request::new(v1::Pod::url_path(&(), Some(&pod.key.namespace)))
     }
 }
 
@@ -141,6 +163,23 @@ mod tests {
     use crate::mock_api::{self, json_response};
     use placement::cluster::{Node, PodKey};
     use std::sync::Mutex;
+
+    fn pod(name: &str) -> Arc<Pod> {
+        Arc::new(Pod { key: PodKey::new("default", name), uid: name.into(), ..Pod::default() })
+    }
+
+    fn evictor(client: Client, shared: &Arc<Shared>) -> Evictor {
+        let shutdown = Shutdown::new();
+        let teller = binder(client.clone(), shared.clone(), shutdown.clone()).teller.clone();
+        Evictor::new(client, Leadership::always(), shared.clone(), teller, Metrics::default(), shutdown)
+    }
+
+    fn shared(nodes: &[&str]) -> Arc<Shared> {
+        let shared = Arc::new(Shared::new(Default::default(), Default::default(), true));
+        shared
+            .change(|state| nodes.iter().for_each(|name| drop(state.cluster.apply_node(Node { name: (*name).into(), ..Node::default() }))));
+        shared
+    }
 
     /// What is asked of the API server to evict a pod from node `a` while it stands on `on` and perhaps waits for its volumes there, and whether
     /// that was called off.
@@ -153,23 +192,16 @@ mod tests {
             }
             async { Ok(json_response(200, &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "victim"}}))) }
         });
-        let pod = |name: &str| Arc::new(Pod { key: PodKey::new("default", name), uid: name.into(), ..Pod::default() });
-        let (victim, urgent) = (pod("victim"), pod("urgent"));
-        let (shared, shutdown) = (Arc::new(Shared::new(Default::default(), Default::default(), true)), Shutdown::new());
+        let (victim, shared) = (pod("victim"), shared(&["a", "b"]));
         let volumes = CancellationToken::new();
         shared.change(|state| {
-            for name in ["a", "b"] {
-                state.cluster.apply_node(Node { name: name.into(), ..Node::default() });
-            }
             state.apply_pod(victim.clone(), None, now());
             on.iter().for_each(|node| drop(state.cluster.assume(&victim.key, &victim.uid, node)));
             if waits {
                 state.preparing.insert(victim.uid.clone(), volumes.clone());
             }
         });
-        let teller = binder(client.clone(), shared.clone(), shutdown.clone()).teller.clone();
-        let evictor = Evictor { client, leadership: Leadership::always(), shared, teller, metrics: Metrics::default(), shutdown };
-        evictor.evict(&victim, &urgent, "a").await.expect("nothing is refused");
+        evictor(client, &shared).evict(&victim, &pod("urgent"), "a").await.expect("nothing is refused");
         (asked.lock().unwrap().clone(), volumes.is_cancelled())
     }
 
@@ -181,5 +213,36 @@ mod tests {
         assert_eq!(evicted(Some("b"), true).await, (nothing.clone(), false));
         assert_eq!(evicted(Some("b"), false).await, (nothing.clone(), false));
         assert_eq!(evicted(None, false).await, (nothing, false), "another has called it off, and it is in the queue");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn no_more_calls_are_under_way_than_have_a_slot() {
+        let under_way = Arc::new(Mutex::new((0, 0)));
+        let counted = under_way.clone();
+        let client = mock_api::client(move |request| {
+            let (counted, counts) = (counted.clone(), !request.uri().path().contains("/events"));
+            async move {
+                if counts {
+                    let mut counted = counted.lock().unwrap();
+                    counted.0 += 1;
+                    counted.1 = counted.1.max(counted.0);
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                if counts {
+                    counted.lock().unwrap().0 -= 1;
+                }
+                Ok(json_response(200, &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "victim"}})))
+            }
+        });
+        let victims: Vec<Arc<Pod>> = (0..3 * PARALLEL).map(|index| pod(&format!("victim-{index}"))).collect();
+        let shared = shared(&["a"]);
+        shared.change(|state| {
+            for victim in &victims {
+                state.apply_pod(victim.clone(), None, now());
+                state.cluster.assume(&victim.key, &victim.uid, "a").expect("it is pending");
+            }
+        });
+        let eviction = Eviction { node: "a".into(), victims, violations: 0, outranked: Vec::new() };
+        evictor(client, &shared).carry_out(&pod("urgent"), &eviction).await.expect("nothing is refused");
+        assert_eq!(*under_way.lock().unwrap(), (0, PARALLEL));
     }
 }

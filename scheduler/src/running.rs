@@ -324,14 +324,8 @@ async fn parts(
         metrics: metrics.clone(),
         shutdown: leading.clone(),
     });
-    let evictor = Arc::new(Evictor {
-        client: telling.clone(),
-        leadership: leadership.clone(),
-        shared: shared.clone(),
-        teller: teller.clone(),
-        metrics: metrics.clone(),
-        shutdown: leading.clone(),
-    });
+    let evictor = Evictor::new(telling.clone(), leadership.clone(), shared.clone(), teller.clone(), metrics.clone(), leading.clone());
+    let evictor = Arc::new(evictor);
     // Where bounds are ignored on purpose, nobody wants to hear of them.
     if config.placement.delay_filter {
         let watching = leading.clone();

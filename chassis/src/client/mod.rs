@@ -99,6 +99,17 @@ pub fn connect_departing_with(found: &kube::Config, config: &ClientConfig) -> Re
     Ok(limited(builder, config))
 }
 
+/// Metadata, of what the answer would have been; for servers that do not know this, all of it.
+const METADATA_ALONE: http::HeaderValue =
+    http::HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json");
+
+/// Has something done, and asks for no more of the answer than whether it was: neither side spends time on the rest.
+pub async fn tell(client: &kube::Client, request: Result<http::Request<Vec<u8>>, kube::core::request::Error>) -> kube::Result<()> {
+    let mut request = request.map_err(kube::Error::BuildRequest)?;
+    request.headers_mut().insert(http::header::ACCEPT, METADATA_ALONE);
+    client.request_text(request).await.map(drop)
+}
+
 async fn find(config: &ClientConfig, user_agent: &str) -> Result<kube::Config, ConnectError> {
     let options = KubeConfigOptions { context: config.context.clone(), ..Default::default() };
     let mut found = if let Some(path) = &config.kubeconfig {

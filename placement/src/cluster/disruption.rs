@@ -32,7 +32,7 @@ impl DisruptionBudget {
 }
 
 /// Pods without a node that are nominated to one, by the node's name. Changed in many a what-if: a copy shares names and pods.
-pub(super) type Nominations = Arc<BTreeMap<Arc<str>, Arc<BTreeSet<PodKey>>>>;
+pub(super) type Nominations = Arc<BTreeMap<Arc<str>, Arc<[Arc<Pod>]>>>;
 
 impl Cluster {
     /// A budget appeared or changed.
@@ -68,16 +68,12 @@ impl Snapshot {
 
     /// Nodes that pods are nominated to, with those pods.
     pub fn nominations(&self) -> impl Iterator<Item = (NodeIx, impl Iterator<Item = &Arc<Pod>>)> {
-        self.nominations.iter().filter_map(|(node, keys)| Some((self.node_index(node)?, self.nominated(keys))))
+        self.nominations.iter().filter_map(|(node, pods)| Some((self.node_index(node)?, pods.iter())))
     }
 
     /// Pods that are nominated to the node.
     pub fn nominated_to(&self, ix: NodeIx) -> impl Iterator<Item = &Arc<Pod>> {
-        self.nominations.get(self.name(ix)).into_iter().flat_map(|keys| self.nominated(keys))
-    }
-
-    fn nominated<'a>(&'a self, keys: &'a BTreeSet<PodKey>) -> impl Iterator<Item = &'a Arc<Pod>> {
-        keys.iter().filter_map(|key| self.pod(key).map(|view| view.pod))
+        self.nominations.get(self.name(ix)).into_iter().flat_map(|pods| pods.iter())
     }
 
     pub fn what_if(&self) -> WhatIf {
@@ -86,16 +82,16 @@ impl Snapshot {
 }
 
 /// Enters (`sign` 1) or strikes out (-1) a pod that has no node.
-pub(super) fn nominate(nominations: &mut Nominations, pod: &Pod, sign: i64) {
+pub(super) fn nominate(nominations: &mut Nominations, pod: &Arc<Pod>, sign: i64) {
     let Some(node) = pod.nominated_node.as_ref() else { return };
     let nominations = Arc::make_mut(nominations);
-    if sign > 0 {
-        Arc::make_mut(nominations.entry(node.as_str().into()).or_default()).insert(pod.key.clone());
-    } else if let Some(pods) = nominations.get_mut(node.as_str()) {
-        Arc::make_mut(pods).remove(&pod.key);
-        if pods.is_empty() {
-            nominations.remove(node.as_str());
-        }
+    let have = nominations.get(node.as_str()).map(|pods| &pods[..]).unwrap_or_default();
+    let others = have.iter().filter(|other| other.key != pod.key);
+    let mut now: Vec<Arc<Pod>> = others.chain((sign > 0).then_some(pod)).cloned().collect();
+    now.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    match now.is_empty() {
+        true => drop(nominations.remove(node.as_str())),
+        false => drop(nominations.insert(node.as_str().into(), now.into())),
     }
 }
 
@@ -130,6 +126,25 @@ mod tests {
         cluster.apply_pod(pod(None));
         cluster.delete_pod(&PodKey::new("d", "p"));
         assert_eq!(nominated(&cluster), 0);
+    }
+
+    #[test]
+    fn who_is_nominated_is_known_as_it_is_now() {
+        let mut cluster = Cluster::new(Settings::default());
+        cluster.apply_node(Node { name: "n".into(), ..Node::default() });
+        let pod = |name: &str, priority| Pod {
+            key: PodKey::new("d", name),
+            uid: name.into(),
+            nominated_node: Some("n".into()),
+            priority,
+            ..Pod::default()
+        };
+        for (name, priority) in [("b", 1), ("a", 1), ("b", 7)] {
+            cluster.apply_pod(pod(name, priority));
+        }
+        let ix = cluster.view().node_index("n").unwrap();
+        let known: Vec<_> = cluster.view().nominated_to(ix).map(|pod| (pod.key.name.as_str(), pod.priority)).collect();
+        assert_eq!(known, [("a", 1), ("b", 7)]);
     }
 
     #[test]

@@ -314,9 +314,12 @@ impl WhatIf {
 /// Whether nothing that is counted by node differs: most updates of a running pod are of its status.
 fn takes_the_same(before: &PodEntry, after: &PodEntry) -> bool {
     let (old, new) = (&before.pod, &after.pod);
+    if before.node.is_none() && after.node.is_none() {
+        // Nominations keep the pod itself.
+        return old.nominated_node.is_none() && new.nominated_node.is_none();
+    }
     before.node == after.node
         && (old.terminating, &old.labels) == (new.terminating, &new.labels)
-        && (before.node.is_some() || (old.phase, &old.nominated_node) == (new.phase, &new.nominated_node))
         && (&old.requests, &old.scoring_requests) == (&new.requests, &new.scoring_requests)
         && (&old.pod_affinity, &old.pod_anti_affinity) == (&new.pod_affinity, &new.pod_anti_affinity)
 }

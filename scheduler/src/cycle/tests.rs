@@ -31,14 +31,8 @@ fn start(shared: &Arc<Shared>, answers: &Arc<Semaphore>, shutdown: &Shutdown) ->
     });
     let binder = binder(client.clone(), shared.clone(), shutdown.clone());
     let (teller, leadership) = (binder.teller.clone(), Leadership::always());
-    let evictor = Evictor {
-        client: client.clone(),
-        leadership: leadership.clone(),
-        shared: shared.clone(),
-        teller: teller.clone(),
-        metrics: Metrics::default(),
-        shutdown: shutdown.clone(),
-    };
+    let metrics = Metrics::default();
+    let evictor = Evictor::new(client.clone(), leadership.clone(), shared.clone(), teller.clone(), metrics.clone(), shutdown.clone());
     let mut cycle = Cycle {
         shared: shared.clone(),
         planner: Planner::new(),
@@ -46,7 +40,7 @@ fn start(shared: &Arc<Shared>, answers: &Arc<Semaphore>, shutdown: &Shutdown) ->
         binder,
         evictor: Arc::new(evictor),
         teller,
-        metrics: Metrics::default(),
+        metrics,
         attempts: 0,
         leadership,
         watches: Watches::new(),

@@ -43,6 +43,10 @@ pub(super) struct Entry<E> {
     pub(super) changed_in_flight: bool,
     /// Nothing but the time that it waited took it up again.
     pub(super) after_timeout: bool,
+    /// It is not tried while others are evicted for it.
+    pub(super) held: bool,
+    /// What would have woken it meanwhile.
+    pub(super) woken: Option<&'static str>,
     /// Plugins that rejected it at its last attempt, until the next begins.
     pub(super) rejected_by: Vec<&'static str>,
     /// Of an unschedulable pod.
@@ -60,6 +64,8 @@ impl<E> Entry<E> {
             after_error: false,
             changed_in_flight: false,
             after_timeout: false,
+            held: false,
+            woken: None,
             rejected_by: Vec::new(),
             wake: None,
         }

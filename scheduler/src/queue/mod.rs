@@ -11,6 +11,8 @@
 //!                          └──────────────────────────┘ (straight to active when its backoff is over)
 //! ```
 //!
+//! A pod that others are evicted for is held: it waits among the unschedulable, and what wakes it counts when it is released.
+//!
 //! Pure: time is a parameter, nothing waits, and the same calls give the same order.
 
 mod entry;
@@ -272,6 +274,22 @@ impl<E: Event> Queue<E> {
         }
     }
 
+    /// Whatever happens, the pod is not tried before it is [released](Queue::release). For one that is in flight.
+    pub fn hold(&mut self, key: &PodKey) {
+        if let Some(entry) = self.pods.get_mut(key) {
+            entry.held = true;
+        }
+    }
+
+    /// Ends the hold. The pod goes on where what happened meanwhile would have brought it.
+    pub fn release(&mut self, key: &PodKey, now: Timestamp) {
+        let Some(entry) = self.pods.get_mut(key).filter(|entry| entry.held) else { return };
+        entry.held = false;
+        if let (Some(label), Place::Unschedulable { .. }) = (entry.woken.take(), &entry.place) {
+            self.wake(key, label, now);
+        }
+    }
+
     /// When [`Queue::pop`] may give something without a further event: the end of a backoff, or of the longest wait.
     pub fn next_due(&self) -> Option<Timestamp> {
         let limit = self.unschedulable.first().map(|(since, _)| Timestamp(since.0 + self.settings.unschedulable_limit.0));
@@ -334,10 +352,16 @@ impl<E: Event> Queue<E> {
         self.put_waiting(key, label, now);
     }
 
-    /// To backoff while that still runs, else to active.
+    /// To backoff while that still runs, else to active; one that is held is only remembered to have been woken.
     fn put_waiting(&mut self, key: &PodKey, label: &'static str, now: Timestamp) {
         let settings = self.settings;
         let Some(entry) = self.pods.get_mut(key) else { return };
+        if entry.held {
+            entry.woken.get_or_insert(label);
+            entry.place = Place::Unschedulable { since: now };
+            self.unschedulable.insert((now, key.clone()));
+            return self.count(Lane::Unschedulable, label);
+        }
         let until = entry.backoff_end(&settings);
         if until <= now {
             return self.put_active(key, label, now);

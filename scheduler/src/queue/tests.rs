@@ -260,6 +260,41 @@ fn called_off_it_is_first_tried_again_without_backoff() {
     assert_eq!(queue.pop(at(0.0)).unwrap().attempt, 1);
 }
 
+#[test]
+fn held_it_is_not_tried_and_what_woke_it_counts_afterwards() {
+    let key = PodKey::new("default", "a");
+    let check = |happens: fn(&mut Queue<Happened>), tried: bool| {
+        let mut queue = queue();
+        queue.apply(pod("a", 0), at(0.0));
+        let popped = queue.pop(at(0.0)).unwrap();
+        queue.hold(&key);
+        queue.fail(&popped.pod, only(Happened::Rtt), at(0.0));
+        happens(&mut queue);
+        assert_eq!((pops(&mut queue, at(301.0)), lengths(&queue)), (Vec::new(), (0, 0, 1, 0)));
+        queue.release(&key, at(302.0));
+        assert_eq!(queue.pop(at(302.0)).is_some(), tried);
+    };
+    check(|queue| assert_eq!(queue.notify(&Happened::Rtt, at(5.0)), 1), true);
+    check(|queue| queue.apply(pod("a", 7), at(5.0)), true);
+    check(|queue| queue.activate(&PodKey::new("default", "a"), "ForceActivate", at(5.0)), true);
+    check(|queue| assert_eq!(queue.notify(&Happened::NodeAdd, at(300.5)), 0), true);
+
+    let mut queue = queue();
+    queue.apply(pod("a", 0), at(0.0));
+    let popped = queue.pop(at(0.0)).unwrap();
+    queue.hold(&key);
+    queue.notify(&Happened::Rtt, at(0.0));
+    queue.fail(&popped.pod, only(Happened::Rtt), at(0.0));
+    assert_eq!(pops(&mut queue, at(9.0)), Vec::<String>::new(), "though it happened while the pod was in flight");
+    queue.release(&key, at(9.0));
+    assert_eq!(pops(&mut queue, at(9.0)), ["a"]);
+
+    let popped = pod("a", 0);
+    queue.fail(&popped, only(Happened::Rtt), at(9.0));
+    queue.release(&key, at(9.0));
+    assert_eq!(pops(&mut queue, at(20.0)), Vec::<String>::new(), "nothing happened");
+}
+
 /// Rejected by both plugins, and helped by nothing.
 struct Helpless;
 

@@ -2,11 +2,12 @@
 
 use crate::state::{Shared, State, Told};
 use chassis::backoff::Backoff;
+use chassis::client::tell;
 use chassis::shutdown::Shutdown;
 use futures::{StreamExt as _, future, stream};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, Patch, PatchParams};
-use kube::{Client, Error};
+use kube::api::{Patch, PatchParams, Request};
+use kube::{Client, Error, Resource as _};
 use placement::cluster::PodKey;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -101,7 +102,6 @@ impl ConditionWriter {
 
 /// Strategic merge, so that other conditions stay; the UID makes it fail for a pod of the same name.
 async fn patch(client: &Client, pod: &PodKey, told: &Told) -> Result<(), Error> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
     let body = json!({
         "metadata": {"uid": told.uid},
         "status": {"nominatedNodeName": told.nominated, "conditions": [{
@@ -112,11 +112,11 @@ async fn patch(client: &Client, pod: &PodKey, told: &Told) -> Result<(), Error> 
             "lastTransitionTime": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         }]},
     });
-    match api.patch_status(&pod.name, &PatchParams::default(), &Patch::Strategic(body)).await {
-        Ok(_) => Ok(()),
+    let pods = Request::new(Pod::url_path(&(), Some(&pod.namespace)));
+    match tell(client, pods.patch_subresource("status", &pod.name, &PatchParams::default(), &Patch::Strategic(body))).await {
         // Nobody is left to tell. 409 may mean a pod of the same name, or that others were writing.
         Err(Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error),
+        told => told,
     }
 }
 

@@ -7,15 +7,22 @@ use anyhow::{Context as _, Result, bail};
 use api::labels::{SCHEDULER, SCHEDULER_NAME, SYSTEM_NAMESPACE};
 use edge_tests::control_plane::{ControlPlane, root};
 use edge_tests::http;
+use futures::TryStreamExt as _;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Command;
+use std::time::Instant;
+
+/// Who has the lease before it may lead.
+const HOLDER: &str = "perf";
 
 /// Calls a second that each of them may make.
 const QPS: u32 = 5_000;
@@ -92,6 +99,19 @@ impl Running {
         }
     }
 
+    /// Since when it leads.
+    pub async fn leads(&self, admin: &Client) -> Result<Instant> {
+        let Some((namespace, name)) = self.contender.lease() else { return Ok(Instant::now()) };
+        let lease = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let mut changes = pin!(watcher(Api::<Lease>::namespaced(admin.clone(), namespace), lease).default_backoff().applied_objects());
+        loop {
+            let lease = changes.try_next().await?.context("the watch of the lease ended")?;
+            if lease.spec.and_then(|spec| spec.holder_identity).is_some_and(|holder| !holder.is_empty() && holder != HOLDER) {
+                return Ok(Instant::now());
+            }
+        }
+    }
+
     /// What it serves at /metrics.
     pub async fn metrics(&self, plane: &ControlPlane) -> Result<String> {
         match self.contender {
@@ -153,7 +173,7 @@ fn written(plane: &ControlPlane, name: &str, config: &Value) -> Result<PathBuf> 
 async fn hold(admin: &Client, namespace: &str, name: &str) -> Result<()> {
     let now = Some(MicroTime(k8s_openapi::jiff::Timestamp::now()));
     let spec = LeaseSpec {
-        holder_identity: Some("perf".into()),
+        holder_identity: Some(HOLDER.into()),
         lease_duration_seconds: Some(24 * 3600),
         acquire_time: now.clone(),
         renew_time: now,

@@ -8,7 +8,10 @@ pub struct Figures {
     pub nodes: u32,
     pub pods: usize,
     pub who: &'static str,
+    /// From the first binding to the last.
     pub pods_per_s: f64,
+    /// Seconds from the moment that it leads to the last binding.
+    pub all_bound_s: f64,
     /// Per 1,000 pods, from the moment that it may lead until it is at rest.
     pub cpu_s: f64,
     pub api_server_cpu_s: f64,
@@ -22,22 +25,23 @@ pub struct Figures {
 /// Markdown. Ratios are to the first of the same row and number of nodes.
 pub fn table(all: &[Figures]) -> String {
     let mut text = String::from(
-        "| nodes | workload | pods | | pods/s | ratio | CPU s per 1,000 pods | ratio | API server's CPU s per 1,000 | ratio | peak MB | ratio | attempt p50, p99 ms | events |\n",
+        "| nodes | workload | pods | | pods/s | ratio | s to the last | CPU s per 1,000 pods | ratio | API server's CPU s per 1,000 | ratio | peak MB | ratio | attempt p50, p99 ms | events |\n",
     );
-    text.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
+    text.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
     for one in all {
         let base = all.iter().find(|first| first.row == one.row && first.nodes == one.nodes).unwrap_or(one);
         let ms = |seconds: Option<f64>| seconds.map_or("-".to_owned(), |seconds| format!("{:.2}", seconds * 1_000.0));
         // Writing to a String does not fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} | {:.2} | {}, {} | {} |",
+            "| {} | {} | {} | {} | {:.0} | {:.2} | {:.1} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} | {:.2} | {}, {} | {} |",
             one.nodes,
             one.row,
             one.pods,
             one.who,
             one.pods_per_s,
             one.pods_per_s / base.pods_per_s,
+            one.all_bound_s,
             one.cpu_s,
             one.cpu_s / base.cpu_s,
             one.api_server_cpu_s,

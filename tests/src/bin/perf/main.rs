@@ -135,15 +135,16 @@ async fn measure(row: &Row, nodes: u32, steps: &[Step], contender: Contender, se
     let api_server = stage.plane.process(Component::ApiServer)?;
     let before = (running.process.cpu_s()?, process::cpu_s(api_server)?);
     running.begin(&stage.admin).await?;
+    let run = async { tokio::try_join!(running.leads(&stage.admin), bound.follow(&stage, namespace)) };
     let followed = tokio::select! {
-        followed = tokio::time::timeout(RUN_LIMIT, bound.follow(&stage, namespace)) => followed,
+        followed = tokio::time::timeout(RUN_LIMIT, run) => followed,
         churned = stage.churn(), if stage.churns() => bail!("the churn ended: {churned:?}"),
     };
-    if followed.is_err() {
+    let Ok(followed) = followed else {
         let words = running.process.last_words();
         bail!("{} of {pods} pods were not bound within {} s; the end of its log: {words}", bound.wanted.len(), RUN_LIMIT.as_secs());
-    }
-    followed??;
+    };
+    let (led, ()) = followed?;
     running.process.rest(REST_LIMIT).await?;
     let cpu = |after: f64, before: f64| (after - before) * 1_000.0 / pods as f64;
     let (cpu_s, api_server_cpu_s) = (cpu(running.process.cpu_s()?, before.0), cpu(process::cpu_s(api_server)?, before.1));
@@ -158,6 +159,7 @@ async fn measure(row: &Row, nodes: u32, steps: &[Step], contender: Contender, se
         pods,
         who: contender.name(),
         pods_per_s: (pods - 1) as f64 / bound.first.map_or(f64::NAN, |first| (bound.last - first).as_secs_f64()),
+        all_bound_s: (bound.last - led).as_secs_f64(),
         cpu_s,
         api_server_cpu_s,
         peak_mb: running.process.peak_mb()?,
