@@ -19,7 +19,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// Calls at a time. More would wait for the API server anyway, each with a connection of its own.
+/// Pods evicted at a time. More would wait for the API server anyway, each call with a connection of its own.
 const PARALLEL: usize = 16;
 
 pub struct Evictor {
@@ -29,7 +29,7 @@ pub struct Evictor {
     teller: Arc<Teller>,
     metrics: Metrics,
     shutdown: Shutdown,
-    /// Calls that may begin now.
+    /// Evictions that may begin now.
     slots: Semaphore,
 }
 
@@ -75,11 +75,17 @@ impl Evictor {
 
     async fn carry_out(&self, pod: &Pod, eviction: &Eviction) -> Result<(), EvictError> {
         for outranked in &eviction.outranked {
+            let _slot = self.slots.acquire().await;
             self.withdraw(outranked).await?;
         }
         // One that terminates already goes by itself.
         let standing = eviction.victims.iter().filter(|victim| !victim.terminating);
-        try_join_all(standing.map(|victim| self.evict(victim, pod, &eviction.node))).await.map(drop)
+        // One that waits for its slot takes no more memory than that.
+        let evict = async |victim: &Arc<Pod>| {
+            let _slot = self.slots.acquire().await;
+            Box::pin(self.evict(victim, pod, &eviction.node)).await
+        };
+        try_join_all(standing.map(evict)).await.map(drop)
     }
 
     /// A pod of lower priority loses the room that it was promised, and looks for another.
@@ -139,8 +145,6 @@ impl Evictor {
 
     /// A call about a pod, made by the leader alone: false where the pod is gone, or another has its name.
     async fn held(&self, pod: &Pod, call: impl Future<Output = Result<(), Error>>) -> Result<bool, EvictError> {
-        // It is never closed.
-        let _slot = self.slots.acquire().await;
         if !self.leadership.is_leader() {
             return Err(EvictError::NotLeading);
         }

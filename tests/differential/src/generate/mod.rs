@@ -150,8 +150,8 @@ impl Feature {
     /// How often it is drawn, against the others: what is at work only where much else lets it be is drawn more often.
     fn lots(self) -> usize {
         match self {
-            Feature::Spread | Feature::NodeAffinity | Feature::PodAffinity => 3,
-            Feature::Taints | Feature::OpenClaims | Feature::Images | Feature::DeclaredFeatures => 2,
+            Feature::Spread | Feature::NodeAffinity | Feature::PodAffinity | Feature::OpenClaims => 3,
+            Feature::Taints | Feature::Volumes | Feature::Disks | Feature::Images | Feature::DeclaredFeatures => 2,
             _ => 1,
         }
     }
