@@ -160,6 +160,8 @@ async fn edge_scheduler(plane: &ControlPlane, metrics: SocketAddr, matrix: Optio
     });
     let mut command = Command::new(program);
     command.arg("--config").arg(written(plane, "edge-scheduler.yaml", &config)?);
+    let image = std::fs::read_to_string(root().join("Dockerfile"))?;
+    command.envs(image.lines().filter_map(|line| line.strip_prefix("ENV ")?.split_once('=')));
     Ok(command)
 }
 
