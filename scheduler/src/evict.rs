@@ -16,11 +16,14 @@ use placement::cluster::Pod;
 use placement::plan::Eviction;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Pods evicted at a time. More would wait for the API server anyway, each call with a connection of its own.
 const PARALLEL: usize = 16;
+/// The watch is mostly there before the answer.
+const SEEN: Duration = Duration::from_secs(1);
 
 pub struct Evictor {
     client: Client,
@@ -62,6 +65,9 @@ impl Evictor {
             if let Some(outcome) = &outcome {
                 evictor.metrics.evicted(outcome.is_ok());
             }
+            if let Some(Ok(())) = &outcome {
+                evictor.shutdown.interrupt(evictor.until_seen(&eviction.victims)).await;
+            }
             evictor.shared.change(|state| {
                 state.preempting.remove(&pod.uid);
                 state.queue.release(&pod.key, now());
@@ -86,6 +92,18 @@ impl Evictor {
             Box::pin(self.evict(victim, pod, &eviction.node)).await
         };
         try_join_all(standing.map(evict)).await.map(drop)
+    }
+
+    /// Waits until the watch has brought what was done, for so long at most: an attempt before that would find the node full.
+    async fn until_seen(&self, victims: &[Arc<Pod>]) {
+        let mut changes = self.shared.pods.subscribe();
+        let stands = |victim: &Arc<Pod>| {
+            let state = self.shared.lock();
+            let known = state.cluster.view().pod(&victim.key);
+            known.is_some_and(|known| known.pod.uid == victim.uid && known.node.is_some() && !known.pod.terminating)
+        };
+        let seen = async { while victims.iter().any(stands) && changes.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(SEEN, seen).await;
     }
 
     /// A pod of lower priority loses the room that it was promised, and looks for another.
@@ -248,5 +266,31 @@ mod tests {
         let eviction = Eviction { node: "a".into(), victims, violations: 0, outranked: Vec::new() };
         evictor(client, &shared).carry_out(&pod("urgent"), &eviction).await.expect("nothing is refused");
         assert_eq!(*under_way.lock().unwrap(), (0, PARALLEL));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn the_pod_is_held_until_its_victims_are_seen_to_have_gone() {
+        let client = mock_api::client(|_| async {
+            Ok(json_response(200, &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "victim"}})))
+        });
+        let (victim, urgent, shared) = (pod("victim"), pod("urgent"), shared(&["a"]));
+        shared.change(|state| {
+            state.apply_pod(urgent.clone(), None, now());
+            let popped = state.queue.pop(now()).expect("it was queued");
+            state.queue.hold(&urgent.key);
+            state.queue.retry(&popped.pod, now());
+            state.apply_pod(victim.clone(), None, now());
+            state.cluster.assume(&victim.key, &victim.uid, "a").expect("it is pending");
+            state.queue.delete(&victim.key);
+        });
+        let evictor = Arc::new(evictor(client, &shared));
+        evictor.start(urgent, Eviction { node: "a".into(), victims: vec![victim.clone()], violations: 0, outranked: Vec::new() });
+        // Time passes when nobody has anything to do.
+        tokio::time::sleep(SEEN / 2).await;
+        let held = || shared.lock().queue.lengths().unschedulable;
+        assert_eq!(held(), 1);
+        shared.change(|state| state.delete_pod(&victim.key, now()));
+        shared.pods.send_replace(());
+        tokio::time::sleep(SEEN / 4).await;
+        assert_eq!(held(), 0);
     }
 }

@@ -53,6 +53,7 @@ pub async fn pods(mut changes: impl Stream<Item = Change<SeenPod>> + Unpin, shar
                 pods.into_iter().for_each(apply);
             }
         }
+        shared.pods.send_replace(());
     }
 }
 

@@ -147,6 +147,8 @@ pub struct Shared {
     pub wake: Notify,
     /// Told of every change of a storage object.
     pub storage: watch::Sender<()>,
+    /// Told of every change of a pod.
+    pub pods: watch::Sender<()>,
 }
 
 impl Shared {
@@ -160,7 +162,7 @@ impl Shared {
             preparing: HashMap::new(),
             warm,
         };
-        Shared { state: Mutex::new(state), wake: Notify::new(), storage: watch::Sender::default() }
+        Shared { state: Mutex::new(state), wake: Notify::new(), storage: watch::Sender::default(), pods: watch::Sender::default() }
     }
 
     /// Takes the lock. A panic elsewhere left whole values behind: every change is applied by one call.
