@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Pods evicted at a time. More would wait for the API server anyway, each call with a connection of its own.
 const PARALLEL: usize = 16;
-/// The watch is mostly there before the answer.
-const SEEN: Duration = Duration::from_secs(1);
+/// The watch is mostly there within milliseconds. Victims with a grace period stay longer than this.
+const SEEN: Duration = Duration::from_millis(250);
 
 pub struct Evictor {
     client: Client,
@@ -94,13 +94,13 @@ impl Evictor {
         try_join_all(standing.map(evict)).await.map(drop)
     }
 
-    /// Waits until the watch has brought what was done, for so long at most: an attempt before that would find the node full.
+    /// Waits until the watch has brought that the victims are gone, for so long at most: an attempt before that would find the node full.
     async fn until_seen(&self, victims: &[Arc<Pod>]) {
         let mut changes = self.shared.pods.subscribe();
         let stands = |victim: &Arc<Pod>| {
             let state = self.shared.lock();
             let known = state.cluster.view().pod(&victim.key);
-            known.is_some_and(|known| known.pod.uid == victim.uid && known.node.is_some() && !known.pod.terminating)
+            known.is_some_and(|known| known.pod.uid == victim.uid && known.node.is_some())
         };
         let seen = async { while victims.iter().any(stands) && changes.changed().await.is_ok() {} };
         let _ = tokio::time::timeout(SEEN, seen).await;
