@@ -103,11 +103,8 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// Brings everything to the snapshot's state.
-    pub fn sync(&mut self, snapshot: &Snapshot) {
-        if self.identity.as_ref() != Some(snapshot.identity()) || snapshot.static_generation() < self.generation {
-            *self = Columns { identity: Some(snapshot.identity().clone()), ..Columns::default() };
-        }
+    /// Forgets answers where too many are kept. Not while a query lives: it knows its answers by their places.
+    pub fn trim(&mut self) {
         self.tolerances.trim(MASKS);
         self.affinities.trim(MASKS);
         self.preferences.trim(COLUMNS);
@@ -117,6 +114,13 @@ impl Columns {
         // Values and classes that no node has any more are not taken out one by one.
         self.labels.retain(|_, column| column.value_count() <= 2 * self.len + CHUNK);
         if self.classes.len() > 2 * self.len + CHUNK {
+            *self = Columns::default();
+        }
+    }
+
+    /// Brings everything to the snapshot's state.
+    pub fn sync(&mut self, snapshot: &Snapshot) {
+        if self.identity.as_ref() != Some(snapshot.identity()) || snapshot.static_generation() < self.generation {
             *self = Columns { identity: Some(snapshot.identity().clone()), ..Columns::default() };
         }
         if self.generation == snapshot.static_generation() {

@@ -58,7 +58,20 @@ pub(super) struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
+    /// While no other query lives.
     pub fn new(
+        columns: &mut Columns,
+        snapshot: &'a Snapshot,
+        pod: &'a Pod,
+        bounds: Option<&'a [ResolvedBound<'a>]>,
+        now: Timestamp,
+    ) -> Query<'a> {
+        columns.trim();
+        Query::once_more(columns, snapshot, pod, bounds, now)
+    }
+
+    /// In another state of the cluster, while a query of the same pod lives.
+    pub fn once_more(
         columns: &mut Columns,
         snapshot: &'a Snapshot,
         pod: &'a Pod,

@@ -71,7 +71,7 @@ impl<'q, 'a> Trial<'q, 'a> {
         let snapshot: &Snapshot = self.what_if.as_ref().map_or(query.snapshot, WhatIf::view);
         match self.room_alone {
             true => filter::check(&Subject { snapshot, ..query.subject() }, ix),
-            false => filter::check(&Query::new(columns, snapshot, query.pod, query.bounds, query.now).subject(), ix),
+            false => filter::check(&Query::once_more(columns, snapshot, query.pod, query.bounds, query.now).subject(), ix),
         }
     }
 }
@@ -82,8 +82,10 @@ mod tests {
 
     use super::*;
     use crate::cluster::{
-        Cluster, EVERY_ADDRESS, HostPort, LabelSelector, Node, PodKey, PodTerm, Protocol, Resources, Settings, Undelayed,
+        Cluster, EVERY_ADDRESS, HostPort, LabelSelector, Node, NodeSelectorTerm, Operator, PodKey, PodTerm, Protocol, Requirement,
+        Resources, Settings, SpreadConstraint, Undelayed,
     };
+    use crate::plan::{Planner, Warmth};
     use crate::units::{Bytes, MilliCpu, Timestamp};
     use proptest::prelude::*;
 
@@ -174,5 +176,26 @@ mod tests {
             [vec![Reason::ExistingAntiAffinity { key: "zone".into() }], Vec::new()],
             "b is told of a's alone as in kube-scheduler"
         );
+    }
+    #[test]
+    fn what_a_pod_was_found_by_stays_while_it_is_tried() {
+        let mut cluster = cluster();
+        let near_itself =
+            SpreadConstraint { topology_key: "zone".into(), selector: Some(LabelSelector::default()), ..SpreadConstraint::default() };
+        let with = |mut pod: Pod, value: usize| {
+            let one = Requirement { key: "disk".into(), operator: Operator::In, values: vec![value.to_string()] };
+            pod.affinity.preferred = vec![(1, NodeSelectorTerm { match_expressions: vec![one], match_fields: Vec::new() })];
+            pod
+        };
+        cluster.apply_pod(Pod { nominated_node: Some("a".into()), ..pod("promised", 1, 0, 0, 9) });
+        let snapshot = cluster.snapshot();
+        let mut planner = Planner::new();
+        // More lists of preferences than are kept.
+        for value in 0..1_100 {
+            let mut asking = with(pod("asking", 1, 0, 0, 5), value);
+            asking.spread.push(near_itself.clone());
+            let decision = planner.decide(&snapshot, &asking, Timestamp(0), Warmth::Warm);
+            assert!(decision.placed().is_some(), "{}", decision.message());
+        }
     }
 }
