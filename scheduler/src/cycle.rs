@@ -108,7 +108,7 @@ impl Cycle {
             drop(snapshot);
             let pod = popped.pod.clone();
             if eviction.is_some() {
-                self.shared.lock().queue.hold(&pod.key);
+                self.shared.lock().queue.hold(&pod);
             }
             self.conclude(popped, decision, started, Some(slot));
             if let Some(claim) = misplaced {
@@ -162,9 +162,9 @@ impl Cycle {
         }
     }
 
-    /// Looks for pods to evict where no node fits, and promises the pod its room. Not while others are being evicted for it.
+    /// Looks for pods to evict where no node fits, and promises the pod its room. While others are being evicted for it, it is not tried.
     fn preempt(&mut self, snapshot: &Snapshot, pod: &Pod, decision: &mut Decision) -> Option<Eviction> {
-        if decision.outcome != Outcome::Unschedulable || self.shared.lock().preempting.contains(&pod.uid) {
+        if decision.outcome != Outcome::Unschedulable {
             return None;
         }
         let preemption = self.planner.preempt(snapshot, pod, decision, now())?;

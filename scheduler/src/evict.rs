@@ -3,7 +3,7 @@
 //! is tried again when the victims have gone.
 
 use crate::metrics::Metrics;
-use crate::state::{Shared, now};
+use crate::state::{Shared, State, now};
 use crate::tell::{Teller, Victim};
 use chassis::client::tell;
 use chassis::lease::Leadership;
@@ -56,9 +56,9 @@ impl Evictor {
         Evictor { client, leadership, shared, teller, metrics, shutdown, slots: Semaphore::new(PARALLEL) }
     }
 
-    /// Evicts in a task for a pod that is held in the queue, and releases it at the end; until then nobody else is chosen for it. Where a victim can't be evicted the pod is tried again.
+    /// Evicts in a task for a pod that is held in the queue, and releases it at the end. Where a victim can't be evicted the pod is tried again.
     pub fn start(self: &Arc<Self>, pod: Arc<Pod>, eviction: Eviction) {
-        self.shared.lock().preempting.insert(pod.uid.clone());
+        self.shared.change(|state| eviction.outranked.iter().for_each(|outranked| withdraw(state, outranked, &eviction.node)));
         let evictor = self.clone();
         self.shutdown.spawn(async move {
             let outcome = evictor.shutdown.interrupt(evictor.carry_out(&pod, &eviction)).await;
@@ -69,8 +69,7 @@ impl Evictor {
                 evictor.shutdown.interrupt(evictor.until_seen(&eviction.victims)).await;
             }
             evictor.shared.change(|state| {
-                state.preempting.remove(&pod.uid);
-                state.queue.release(&pod.key, now());
+                state.queue.release(&pod, now());
                 if let Some(Err(error)) = &outcome {
                     tracing::warn!(pod = %pod.key, node = eviction.node, error = chassis::program::chain(error), "preemption failed");
                     state.queue.activate(&pod.key, "ForceActivate", now());
@@ -82,7 +81,10 @@ impl Evictor {
     async fn carry_out(&self, pod: &Pod, eviction: &Eviction) -> Result<(), EvictError> {
         for outranked in &eviction.outranked {
             let _slot = self.slots.acquire().await;
-            self.withdraw(outranked).await?;
+            // It may have been promised another room since; the same one is only an old word of the watch.
+            if nominated(&self.shared.lock(), outranked).is_none_or(|promised| promised == eviction.node) {
+                self.patch_status(outranked, json!({"nominatedNodeName": null})).await?;
+            }
         }
         // One that terminates already goes by itself.
         let standing = eviction.victims.iter().filter(|victim| !victim.terminating);
@@ -104,15 +106,6 @@ impl Evictor {
         };
         let seen = async { while victims.iter().any(stands) && changes.changed().await.is_ok() {} };
         let _ = tokio::time::timeout(SEEN, seen).await;
-    }
-
-    /// A pod of lower priority loses the room that it was promised, and looks for another.
-    async fn withdraw(&self, outranked: &Pod) -> Result<(), EvictError> {
-        self.shared.change(|state| {
-            state.cluster.nominate(&outranked.key, &outranked.uid, None);
-            state.queue.activate(&outranked.key, "ForceActivate", now());
-        });
-        self.patch_status(outranked, json!({"nominatedNodeName": null})).await.map(drop)
     }
 
     async fn evict(&self, victim: &Pod, pod: &Pod, node: &str) -> Result<(), EvictError> {
@@ -178,6 +171,20 @@ impl Evictor {
     }
 }
 
+/// A pod of lower priority loses the room that it was promised on the node, and looks for another.
+fn withdraw(state: &mut State, outranked: &Pod, node: &str) {
+    if nominated(state, outranked).as_deref() == Some(node) {
+        state.cluster.nominate(&outranked.key, &outranked.uid, None);
+        state.queue.activate(&outranked.key, "ForceActivate", now());
+    }
+}
+
+/// The node that the pod is nominated to now.
+fn nominated(state: &State, pod: &Pod) -> Option<String> {
+    let known = state.cluster.view().pod(&pod.key).filter(|known| known.pod.uid == pod.uid)?;
+    known.pod.nominated_node.clone()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +195,10 @@ mod tests {
 
     fn pod(name: &str) -> Arc<Pod> {
         Arc::new(Pod { key: PodKey::new("default", name), uid: name.into(), ..Pod::default() })
+    }
+
+    fn done() -> http::Response<bytes::Bytes> {
+        json_response(200, &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "victim"}}))
     }
 
     fn evictor(client: Client, shared: &Arc<Shared>) -> Evictor {
@@ -212,7 +223,7 @@ mod tests {
             if !request.uri().path().contains("/events") {
                 seen.lock().unwrap().push(request.method().to_string());
             }
-            async { Ok(json_response(200, &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "victim"}}))) }
+            async { Ok(done()) }
         });
         let (victim, shared) = (pod("victim"), shared(&["a", "b"]));
         let volumes = CancellationToken::new();
@@ -236,6 +247,7 @@ mod tests {
         assert_eq!(evicted(Some("b"), false).await, (nothing.clone(), false));
         assert_eq!(evicted(None, false).await, (nothing, false), "another has called it off, and it is in the queue");
     }
+
     #[tokio::test(start_paused = true)]
     async fn no_more_calls_are_under_way_than_have_a_slot() {
         let under_way = Arc::new(Mutex::new((0, 0)));
@@ -252,7 +264,7 @@ mod tests {
                 if counts {
                     counted.lock().unwrap().0 -= 1;
                 }
-                Ok(json_response(200, &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "victim"}})))
+                Ok(done())
             }
         });
         let victims: Vec<Arc<Pod>> = (0..3 * PARALLEL).map(|index| pod(&format!("victim-{index}"))).collect();
@@ -267,16 +279,15 @@ mod tests {
         evictor(client, &shared).carry_out(&pod("urgent"), &eviction).await.expect("nothing is refused");
         assert_eq!(*under_way.lock().unwrap(), (0, PARALLEL));
     }
+
     #[tokio::test(start_paused = true)]
     async fn the_pod_is_held_until_its_victims_are_seen_to_have_gone() {
-        let client = mock_api::client(|_| async {
-            Ok(json_response(200, &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "victim"}})))
-        });
+        let client = mock_api::client(|_| async { Ok(done()) });
         let (victim, urgent, shared) = (pod("victim"), pod("urgent"), shared(&["a"]));
         shared.change(|state| {
             state.apply_pod(urgent.clone(), None, now());
             let popped = state.queue.pop(now()).expect("it was queued");
-            state.queue.hold(&urgent.key);
+            state.queue.hold(&urgent);
             state.queue.retry(&popped.pod, now());
             state.apply_pod(victim.clone(), None, now());
             state.cluster.assume(&victim.key, &victim.uid, "a").expect("it is pending");
@@ -292,5 +303,35 @@ mod tests {
         shared.pods.send_replace(());
         tokio::time::sleep(SEEN / 4).await;
         assert_eq!(held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_that_was_promised_elsewhere_meanwhile_is_not_withdrawn() {
+        let patched = Arc::new(Mutex::new(Vec::new()));
+        let seen = patched.clone();
+        let client = mock_api::client(move |request| {
+            if request.uri().path().contains("/pods/") {
+                seen.lock().unwrap().push(request.uri().path().to_owned());
+            }
+            async { Ok(done()) }
+        });
+        let shared = shared(&["a", "b"]);
+        let promised = |name: &str, node: &str| {
+            let promised = Arc::new(Pod { nominated_node: Some(node.into()), ..Pod::clone(&pod(name)) });
+            shared.change(|state| state.apply_pod(promised.clone(), None, now()));
+            promised
+        };
+        let outranked = vec![promised("stays", "a"), promised("moves", "a"), promised("moved", "b")];
+        let room = || ["stays", "moves", "moved"].map(|name| nominated(&shared.lock(), &pod(name)));
+        let evictor = Arc::new(evictor(client, &shared));
+        let busy = evictor.slots.acquire_many(PARALLEL as u32).await.expect("it is never closed");
+        evictor.start(pod("urgent"), Eviction { node: "a".into(), victims: Vec::new(), violations: 0, outranked });
+        let b = || Some("b".to_owned());
+        assert_eq!(room(), [None, None, b()], "before anybody else is decided for");
+        shared.change(|state| state.cluster.nominate(&PodKey::new("default", "moves"), "moves", Some("b")));
+        drop(busy);
+        tokio::time::sleep(SEEN).await;
+        assert_eq!(room(), [None, b(), b()]);
+        assert_eq!(*patched.lock().unwrap(), ["/api/v1/namespaces/default/pods/stays/status"]);
     }
 }

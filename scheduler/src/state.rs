@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::PodCondition;
 use placement::cluster::{Changes, Cluster, ClusterEvent, Pod, PodKey, StorageChange};
 use placement::plan::{Topic, Topics, WakeOn};
 use placement::units::Timestamp;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -96,8 +96,6 @@ pub struct State {
     /// Of pods in the queue.
     pub told: HashMap<PodKey, Told>,
     pub decisions: Decisions,
-    /// UIDs of pods for which others are being evicted.
-    pub preempting: HashSet<String>,
     /// How to call off what is prepared for a pod, by its UID: for another of higher priority, it goes back to the queue and is not deleted.
     pub preparing: HashMap<String, CancellationToken>,
     /// Pods that refer to RTTs may be judged.
@@ -147,7 +145,7 @@ pub struct Shared {
     pub wake: Notify,
     /// Told of every change of a storage object.
     pub storage: watch::Sender<()>,
-    /// Told of every change of a pod.
+    /// Told of every change of a pod, and where one gives its room back.
     pub pods: watch::Sender<()>,
 }
 
@@ -158,7 +156,6 @@ impl Shared {
             queue: Queue::new(queue),
             told: HashMap::new(),
             decisions: Decisions::default(),
-            preempting: HashSet::new(),
             preparing: HashMap::new(),
             warm,
         };

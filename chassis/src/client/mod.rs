@@ -17,6 +17,7 @@ use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use limits::{CallTimeoutLayer, RateLimitLayer};
 use protobuf::AcceptProtobufLayer;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tower::{BoxError, Service};
@@ -103,11 +104,12 @@ pub fn connect_departing_with(found: &kube::Config, config: &ClientConfig) -> Re
 const METADATA_ALONE: http::HeaderValue =
     http::HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json");
 
-/// Has something done, and asks for no more of the answer than whether it was: neither side spends time on the rest.
+/// Has something done, and asks for no more of the answer than whether it was: neither side spends time on the rest. What is no JSON isn't the
+/// API server's answer.
 pub async fn tell(client: &kube::Client, request: Result<http::Request<Vec<u8>>, kube::core::request::Error>) -> kube::Result<()> {
     let mut request = request.map_err(kube::Error::BuildRequest)?;
     request.headers_mut().insert(http::header::ACCEPT, METADATA_ALONE);
-    client.request_text(request).await.map(drop)
+    client.request(request).await.map(|IgnoredAny| ())
 }
 
 async fn find(config: &ClientConfig, user_agent: &str) -> Result<kube::Config, ConnectError> {
@@ -162,6 +164,25 @@ mod tests {
         let config = ClientConfig { kubeconfig: Some("/nowhere/config".into()), ..Default::default() };
         let error = connect(&config, "test/0").await.err().expect("no such file");
         assert_eq!(error.to_string(), "cannot use the kubeconfig /nowhere/config");
+    }
+
+    #[tokio::test]
+    async fn what_another_than_the_api_server_answers_is_no_success() {
+        let told = |body: &'static str| async move {
+            let client = crate::mock_api::client(move |request| async move {
+                assert_eq!(request.headers()[http::header::ACCEPT], METADATA_ALONE);
+                Ok(http::Response::new(Bytes::from_static(body.as_bytes())))
+            });
+            tell(
+                &client,
+                http::Request::delete("/api/v1/namespaces/default/pods/a")
+                    .body(Vec::new())
+                    .map_err(kube::core::request::Error::BuildRequest),
+            )
+            .await
+        };
+        told(r#"{"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}"#).await.expect("that was the API server");
+        told("<html>Who are you?</html>").await.expect_err("that was a proxy");
     }
 
     #[test]

@@ -246,6 +246,7 @@ impl Binder {
             }
             end(state);
         });
+        self.shared.pods.send_replace(());
     }
 }
 

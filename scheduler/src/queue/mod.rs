@@ -178,10 +178,12 @@ impl<E: Event> Queue<E> {
     }
 
     /// Takes one pod for an attempt wherever it waits: the members of a group that refer to each other are tried together. `None` when it is not
-    /// waiting here, or is gated.
+    /// waiting here, is gated or held.
     pub fn take(&mut self, key: &PodKey) -> Option<Popped> {
-        match self.pods.get(key)?.place {
+        let entry = self.pods.get(key)?;
+        match entry.place {
             Place::Gated | Place::InFlight => return None,
+            Place::Unschedulable { .. } if entry.held => return None,
             Place::Active(_) | Place::Backoff { .. } | Place::Unschedulable { .. } => {}
         }
         self.lift(key);
@@ -275,18 +277,18 @@ impl<E: Event> Queue<E> {
     }
 
     /// Whatever happens, the pod is not tried before it is [released](Queue::release). For one that is in flight.
-    pub fn hold(&mut self, key: &PodKey) {
-        if let Some(entry) = self.pods.get_mut(key) {
+    pub fn hold(&mut self, popped: &Pod) {
+        if let Some(entry) = self.pods.get_mut(&popped.key).filter(|entry| entry.pod.uid == popped.uid) {
             entry.held = true;
         }
     }
 
     /// Ends the hold. The pod goes on where what happened meanwhile would have brought it.
-    pub fn release(&mut self, key: &PodKey, now: Timestamp) {
-        let Some(entry) = self.pods.get_mut(key).filter(|entry| entry.held) else { return };
+    pub fn release(&mut self, pod: &Pod, now: Timestamp) {
+        let Some(entry) = self.pods.get_mut(&pod.key).filter(|entry| entry.held && entry.pod.uid == pod.uid) else { return };
         entry.held = false;
         if let (Some(label), Place::Unschedulable { .. }) = (entry.woken.take(), &entry.place) {
-            self.wake(key, label, now);
+            self.wake(&pod.key, label, now);
         }
     }
 

@@ -262,16 +262,16 @@ fn called_off_it_is_first_tried_again_without_backoff() {
 
 #[test]
 fn held_it_is_not_tried_and_what_woke_it_counts_afterwards() {
-    let key = PodKey::new("default", "a");
     let check = |happens: fn(&mut Queue<Happened>), tried: bool| {
         let mut queue = queue();
         queue.apply(pod("a", 0), at(0.0));
         let popped = queue.pop(at(0.0)).unwrap();
-        queue.hold(&key);
+        queue.hold(&popped.pod);
         queue.fail(&popped.pod, only(Happened::Rtt), at(0.0));
         happens(&mut queue);
         assert_eq!((pops(&mut queue, at(301.0)), lengths(&queue)), (Vec::new(), (0, 0, 1, 0)));
-        queue.release(&key, at(302.0));
+        assert!(queue.take(&popped.pod.key).is_none(), "nor with the others of its group");
+        queue.release(&popped.pod, at(302.0));
         assert_eq!(queue.pop(at(302.0)).is_some(), tried);
     };
     check(|queue| assert_eq!(queue.notify(&Happened::Rtt, at(5.0)), 1), true);
@@ -282,17 +282,27 @@ fn held_it_is_not_tried_and_what_woke_it_counts_afterwards() {
     let mut queue = queue();
     queue.apply(pod("a", 0), at(0.0));
     let popped = queue.pop(at(0.0)).unwrap();
-    queue.hold(&key);
+    queue.hold(&popped.pod);
     queue.notify(&Happened::Rtt, at(0.0));
     queue.fail(&popped.pod, only(Happened::Rtt), at(0.0));
     assert_eq!(pops(&mut queue, at(9.0)), Vec::<String>::new(), "though it happened while the pod was in flight");
-    queue.release(&key, at(9.0));
+    queue.release(&popped.pod, at(9.0));
     assert_eq!(pops(&mut queue, at(9.0)), ["a"]);
 
-    let popped = pod("a", 0);
-    queue.fail(&popped, only(Happened::Rtt), at(9.0));
-    queue.release(&key, at(9.0));
+    queue.fail(&popped.pod, only(Happened::Rtt), at(9.0));
+    queue.release(&popped.pod, at(9.0));
     assert_eq!(pops(&mut queue, at(20.0)), Vec::<String>::new(), "nothing happened");
+
+    queue.notify(&Happened::Rtt, at(20.0));
+    let popped = queue.pop(at(20.0)).unwrap();
+    let another = Arc::new(Pod { uid: "another".into(), ..Pod::clone(&popped.pod) });
+    queue.apply(another.clone(), at(20.0));
+    queue.hold(&popped.pod);
+    assert_eq!(pops(&mut queue, at(20.0)), ["a"], "the hold was of another pod of the name");
+    queue.hold(&another);
+    queue.retry(&another, at(20.0));
+    queue.release(&popped.pod, at(40.0));
+    assert_eq!(pops(&mut queue, at(40.0)), Vec::<String>::new(), "so was the release");
 }
 
 /// Rejected by both plugins, and helped by nothing.
