@@ -13,7 +13,8 @@ pub const CHUNK: usize = 256;
 /// Amounts are kept below 2^53: sums over a node's pods can't overflow, and every one is exact as a float. 9 PB, or 9 * 10^12 cores.
 const LIMIT: i64 = 1 << 53;
 
-fn amount(raw: i64) -> i64 {
+/// A resource's amount as it is kept.
+pub fn amount(raw: i64) -> i64 {
     raw.clamp(0, LIMIT)
 }
 
@@ -28,10 +29,16 @@ pub fn basic(resources: &Resources) -> [i64; 3] {
 /// One extended resource on the nodes of one chunk.
 #[derive(Clone, Debug)]
 pub struct ExtendedColumn {
-    /// Index into [`super::Snapshot::resource_names`].
-    pub resource: u16,
+    /// As [`super::Snapshot::resource`] says.
+    pub resource: u32,
     pub allocatable: Box<[i64]>,
     pub requested: Box<[i64]>,
+}
+
+impl ExtendedColumn {
+    fn is_used(&self) -> bool {
+        self.allocatable.iter().chain(&self.requested).any(|amount| *amount != 0)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -78,7 +85,7 @@ impl Default for LoadChunk {
 pub struct Take<'a> {
     pub requests: &'a Resources,
     pub scoring: &'a Resources,
-    pub extended: &'a [(u16, i64)],
+    pub extended: &'a [(u32, i64)],
     pub ports: &'a [HostPort],
 }
 
@@ -95,11 +102,11 @@ impl LoadChunk {
         self.version = VERSIONS.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub fn extended(&self, resource: u16) -> Option<&ExtendedColumn> {
+    pub fn extended(&self, resource: u32) -> Option<&ExtendedColumn> {
         self.extended.iter().find(|column| column.resource == resource)
     }
 
-    fn extended_mut(&mut self, resource: u16) -> &mut ExtendedColumn {
+    fn extended_mut(&mut self, resource: u32) -> &mut ExtendedColumn {
         let at = self.extended.iter().position(|column| column.resource == resource).unwrap_or_else(|| {
             let empty = || vec![0; CHUNK].into_boxed_slice();
             self.extended.push(ExtendedColumn { resource, allocatable: empty(), requested: empty() });
@@ -108,7 +115,7 @@ impl LoadChunk {
         &mut self.extended[at]
     }
 
-    pub fn set_allocatable(&mut self, slot: usize, allocatable: &Resources, extended: &[(u16, i64)]) {
+    pub fn set_allocatable(&mut self, slot: usize, allocatable: &Resources, extended: &[(u32, i64)]) {
         self.changed();
         for (column, value) in self.allocatable.iter_mut().zip(basic(allocatable)) {
             column[slot] = value;
@@ -120,6 +127,7 @@ impl LoadChunk {
         for &(resource, value) in extended {
             self.extended_mut(resource).allocatable[slot] = amount(value);
         }
+        self.extended.retain(ExtendedColumn::is_used);
     }
 
     /// A pod comes (`sign` 1) or goes (-1).
@@ -133,7 +141,11 @@ impl LoadChunk {
         }
         self.pods[slot] += sign;
         for &(resource, value) in take.extended {
-            self.extended_mut(resource).requested[slot] += sign * amount(value);
+            let column = self.extended_mut(resource);
+            column.requested[slot] += sign * amount(value);
+            if !column.is_used() {
+                self.extended.retain(|column| column.resource != resource);
+            }
         }
         for &port in take.ports {
             self.use_port(slot as u16, port, sign);
@@ -201,6 +213,6 @@ mod tests {
         for _ in 0..500 {
             chunk.add(3, &take, -1);
         }
-        assert_eq!((chunk.requested[0][3], chunk.scoring[0][3], chunk.pods[3], chunk.extended[0].requested[3]), (0, 0, 0, 0));
+        assert_eq!((chunk.requested[0][3], chunk.scoring[0][3], chunk.pods[3], chunk.extended.len()), (0, 0, 0, 0));
     }
 }

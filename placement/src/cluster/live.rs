@@ -181,19 +181,20 @@ impl Cluster {
         self.free.push(ix);
     }
 
-    /// Extended resources by index; the names get one if they have none.
-    pub(super) fn extended(&mut self, resources: &Resources) -> SmallVec<[(u16, i64); 4]> {
-        let mut indexed = SmallVec::new();
-        for (name, &value) in &resources.extended {
-            let known = self.state.resource(name);
-            let ix = known.unwrap_or_else(|| {
-                let names = Arc::make_mut(&mut self.change().resource_names);
-                names.push(name.as_str().into());
-                (names.len() - 1) as u16
-            });
-            indexed.push((ix, value));
+    /// Extended resources by number, without those that are 0; the names get one if they have none.
+    pub(super) fn extended(&mut self, resources: &Resources) -> SmallVec<[(u32, i64); 4]> {
+        if self.state.resource_names.are_many() {
+            let state = self.change();
+            let used = state.load.iter().flat_map(|chunk| &chunk.extended).map(|column| column.resource).collect();
+            Arc::make_mut(&mut state.resource_names).retain(&used);
         }
-        indexed
+        let mut numbered = SmallVec::new();
+        for (name, &value) in resources.extended.iter().filter(|(_, value)| **value > 0) {
+            let known = self.state.resource(name);
+            let number = known.unwrap_or_else(|| Arc::make_mut(&mut self.change().resource_names).add(name));
+            numbered.push((number, value));
+        }
+        numbered
     }
 }
 

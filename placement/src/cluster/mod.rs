@@ -23,6 +23,7 @@ mod pod;
 mod pod_affinity;
 mod profile;
 mod references;
+mod resource_names;
 mod resources;
 mod selector;
 mod settings;
@@ -36,7 +37,7 @@ mod volume;
 
 pub use census::{Namespaces, PodQuery};
 pub use claims::ClaimReservation;
-pub use columns::{BASIC, CHUNK, ExtendedColumn, FixedChunk, FixedSlot, LoadChunk, PortUse, basic};
+pub use columns::{BASIC, CHUNK, ExtendedColumn, FixedChunk, FixedSlot, LoadChunk, PortUse, amount, basic};
 pub use disruption::DisruptionBudget;
 pub use event::{Changes, ClusterEvent};
 pub use fit_settings::{FitSettings, FitStrategy};

@@ -6,6 +6,7 @@ use super::default_selector::OwnerSelectors;
 use super::disruption::Nominations;
 use super::held_terms::HeldTerms;
 use super::index::{Names, PodEntry, WorkloadEntry, Workloads, name_hash, pod_hash};
+use super::resource_names::ResourceNames;
 use super::sharded::Sharded;
 use super::storage::Storage;
 use super::{
@@ -45,7 +46,7 @@ pub struct Snapshot {
     pub(super) load: Arc<Vec<Arc<LoadChunk>>>,
     pub(super) node_count: usize,
     pub(super) cloud_count: usize,
-    pub(super) resource_names: Arc<Vec<Arc<str>>>,
+    pub(super) resource_names: Arc<ResourceNames>,
     pub(super) pods: Sharded<PodEntry>,
     pub(super) workloads: Workloads,
     pub(super) census: Census,
@@ -215,13 +216,9 @@ impl Snapshot {
         self.owner_selectors.controller_names()
     }
 
-    /// Full names of extended resources by the index that columns use.
-    pub fn resource_names(&self) -> &[Arc<str>] {
-        &self.resource_names
-    }
-
-    pub fn resource(&self, name: &str) -> Option<u16> {
-        self.resource_names.iter().position(|have| **have == *name).map(|at| at as u16)
+    /// The number by which columns know an extended resource; `None`: no node has it and no pod on a node asks for it.
+    pub fn resource(&self, name: &str) -> Option<u32> {
+        self.resource_names.get(name)
     }
 
     /// Demand on a workload's pods, when routers have reported any.

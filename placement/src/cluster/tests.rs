@@ -246,3 +246,31 @@ fn other_labels_of_a_placed_pod_are_told_and_its_status_is_not() {
     check(relabelled.clone(), true);
     check(Pod { terminating: true, ..relabelled }, true);
 }
+
+/// A thousand pods ask for a resource each that nobody else knows; all but three go again.
+#[test]
+fn resources_that_nobody_has_any_more_are_forgotten() {
+    let mut cluster = two_nodes();
+    let odd = |number: usize| {
+        let requests = Resources { extended: [(format!("x.io/{number}"), 1), ("x.io/none".into(), 0)].into(), ..Resources::default() };
+        Pod { requests, ..pod(&format!("p{number}"), "u", Some("n1")) }
+    };
+    let column = |cluster: &Cluster, number: usize| {
+        let view = cluster.view();
+        let ix = view.index("n1").unwrap().at();
+        let found = view.load()[ix / CHUNK].extended(view.resource(&format!("x.io/{number}"))?)?;
+        Some(found.requested[ix % CHUNK])
+    };
+    for number in 0..1000 {
+        cluster.apply_pod(odd(number));
+        assert_eq!(column(&cluster, number), Some(1));
+        if number >= 3 {
+            cluster.delete_pod(&PodKey::new("default", format!("p{number}")));
+        }
+    }
+    assert_eq!([0, 1, 2, 3, 998].map(|number| column(&cluster, number)), [Some(1), Some(1), Some(1), None, None]);
+    let view = cluster.view();
+    assert_eq!(view.load().iter().map(|chunk| chunk.extended.len()).sum::<usize>(), 3);
+    let known = (0..1000).filter(|number| view.resource(&format!("x.io/{number}")).is_some()).count();
+    assert!(known <= 66, "{known} names");
+}

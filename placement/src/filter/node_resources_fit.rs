@@ -35,7 +35,7 @@ pub fn check(snapshot: &Snapshot, pod: &Pod, ix: NodeIx) -> Vec<Reason> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Need {
     basic: [i64; 3],
-    extended: SmallVec<[(u16, i64); 4]>,
+    extended: SmallVec<[(u32, i64); 4]>,
     /// The pod asks for a resource that no node ever had.
     impossible: bool,
 }
@@ -63,7 +63,7 @@ impl Need {
 
     #[inline]
     fn extended_fits(&self, chunk: &LoadChunk, slot: usize) -> bool {
-        let fits = |&(resource, amount): &(u16, i64)| {
+        let fits = |&(resource, amount): &(u32, i64)| {
             chunk.extended(resource).is_some_and(|column| amount <= column.allocatable[slot] - column.requested[slot])
         };
         !self.impossible && self.extended.iter().all(fits)

@@ -1,12 +1,12 @@
 //! Over-commitment of one node.
 
 use super::{State, Violation};
-use crate::cluster::{Pod, PodKey, Resources};
+use crate::cluster::{BASIC, Pod, PodKey, Resources, amount, basic};
 use std::collections::BTreeMap;
 
 fn amounts(resources: &Resources) -> BTreeMap<&str, i64> {
-    let basic = [("cpu", resources.cpu.0), ("memory", resources.memory.0), ("ephemeral-storage", resources.ephemeral_storage.0)];
-    basic.into_iter().chain(resources.extended.iter().map(|(name, amount)| (name.as_str(), *amount))).collect()
+    let basic = BASIC.into_iter().zip(basic(resources));
+    basic.chain(resources.extended.iter().map(|(name, raw)| (name.as_str(), amount(*raw)))).collect()
 }
 
 fn on<'a>(state: &'a State, node: &'a str) -> impl Iterator<Item = &'a Pod> {

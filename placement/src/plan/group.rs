@@ -7,7 +7,7 @@ use super::columns::Columns;
 use super::explain::{figures_of_member, held, unplaceable};
 use super::rank::Query;
 use super::{Decision, Outcome, Planner, WakeOn, Warmth};
-use crate::cluster::{CHUNK, NodeIx, Pod, PodKey, Point, Snapshot, basic};
+use crate::cluster::{CHUNK, NodeIx, Pod, PodKey, Point, Snapshot, amount, basic};
 use crate::constraint::{DelayBound, Missing, ReplicaRule, ResolvedBound, pods_behind};
 use crate::filter::{AmongPods, pod_topology_spread};
 use crate::units::Timestamp;
@@ -230,10 +230,12 @@ impl Search<'_> {
         let asked = |resource: usize| here.iter().map(|pod| basic(&pod.requests)[resource]).sum::<i64>();
         let basic_fits = (0..3)
             .all(|r| basic(&self.members[at].pod.requests)[r] == 0 || asked(r) <= chunk.allocatable[r][slot] - chunk.requested[r][slot]);
-        let extended_fits = self.members[at].pod.requests.extended.iter().all(|(name, &own)| {
+        let member = self.members[at].pod;
+        let ignored = &self.snapshot.profile(member).fit;
+        let extended_fits = member.requests.extended.iter().filter(|(name, _)| !ignored.ignores(name)).all(|(name, &own)| {
             let column = self.snapshot.resource(name).and_then(|resource| chunk.extended(resource));
             let free = column.map_or(0, |column| column.allocatable[slot] - column.requested[slot]);
-            own == 0 || here.iter().filter_map(|pod| pod.requests.extended.get(name)).sum::<i64>() <= free
+            own == 0 || here.iter().filter_map(|pod| pod.requests.extended.get(name)).map(|asked| amount(*asked)).sum::<i64>() <= free
         });
         chunk.pods[slot] + here.len() as i64 <= chunk.pods_allocatable[slot] && basic_fits && extended_fits
     }

@@ -10,6 +10,7 @@ use crate::score::node_resources_balanced_allocation::{self as balanced_allocati
 use crate::score::node_resources_fit::{self as resources_fit, Line, score_by};
 use fixedbitset::FixedBitSet;
 use smallvec::SmallVec;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Kinds of pods that are kept, each of 560 bytes for 256 nodes: 2.8 MB at 20,000 nodes.
@@ -112,8 +113,8 @@ struct Kind {
 #[derive(Debug, Default)]
 pub(super) struct LoadScores {
     kinds: Vec<Kind>,
-    /// Hashes of what was asked for, the oldest overwritten first.
-    seen: Vec<u64>,
+    /// Hashes of what was asked for and is not kept, the oldest first.
+    seen: VecDeque<u64>,
     turn: u64,
 }
 
@@ -141,14 +142,14 @@ impl LoadScores {
             return Some(at);
         }
         let hash = hash_of(asks);
-        if !self.seen.contains(&hash) {
-            if self.seen.len() < SEEN {
-                self.seen.push(hash);
-            } else {
-                self.seen[self.turn as usize % SEEN] = hash;
+        let Some(seen) = self.seen.iter().position(|seen| *seen == hash) else {
+            if self.seen.len() == SEEN {
+                self.seen.pop_front();
             }
+            self.seen.push_back(hash);
             return None;
-        }
+        };
+        self.seen.remove(seen);
         if self.kinds.len() < KEPT {
             self.kinds.push(Kind { asks: asks.clone(), chunks: Vec::new(), used: self.turn });
             return Some(self.kinds.len() - 1);
@@ -197,7 +198,7 @@ impl LoadScores {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{Cluster, Node, Pod, PodKey, Resources, Settings};
+    use crate::cluster::{Cluster, FitSettings, Node, Pod, PodKey, Profile, Resources, Settings};
     use crate::plan::{Choice, Planner, Warmth};
     use crate::units::{Bytes, MilliCpu, Timestamp};
 
@@ -247,6 +248,30 @@ mod tests {
         assert!(full > 20 && placed.len() > 1000, "{full} found no room, {} stand", placed.len());
     }
 
+    /// An extender may know of room for any amount of it.
+    #[test]
+    fn a_resource_that_is_ignored_may_be_asked_for_in_any_amount() {
+        let name = || "x.io/gpu".to_owned();
+        let gpus = |amount: i64| Resources { extended: [(name(), amount)].into(), ..resources(1, 1, 3) };
+        for strategy in [FitStrategy::LeastAllocated, FitStrategy::MostAllocated] {
+            let fit = FitSettings { strategy, resources: vec![(name(), 1)], ignored: [name()].into(), ..FitSettings::default() };
+            let profile = Profile { fit, balanced: vec!["cpu".into(), name()], ..Profile::new("") };
+            let mut cluster = Cluster::new(Settings { profiles: profile.into(), ..Settings::default() });
+            cluster.apply_node(Node {
+                name: "n".into(),
+                allocatable: Resources { extended: gpus(4).extended, ..resources(9, 9, 3) },
+                ..Node::default()
+            });
+            for name in ["a", "b"] {
+                let pod = Pod { requests: gpus(i64::MAX), scoring_requests: gpus(i64::MAX), ..pod(name, 0) };
+                cluster.apply_pod(pod.clone());
+                let choice = Planner::new().choose(&cluster.snapshot(), &pod, Timestamp(1), Warmth::Warm);
+                assert!(matches!(choice, Choice::Place(_)), "{choice:?}");
+                cluster.assume(&pod.key, &pod.uid, "n").unwrap();
+            }
+        }
+    }
+
     #[test]
     fn a_kind_is_kept_from_its_second_time_and_the_one_unused_for_longest_goes() {
         let asks = |cpu: i64| {
@@ -261,5 +286,11 @@ mod tests {
         }
         assert_eq!(scores.kinds.len(), KEPT);
         assert!(scores.kinds.iter().all(|kind| kind.asks != asks(1)));
+
+        // Kinds that are kept take no place among those that were seen.
+        let mut scores = LoadScores::default();
+        (1..=SEEN as i64).for_each(|cpu| assert_eq!(scores.find(&asks(cpu)), None));
+        (0..2 * SEEN).for_each(|_| assert_eq!(scores.find(&asks(SEEN as i64)), Some(0)));
+        assert_eq!((scores.find(&asks(0)), scores.find(&asks(2))), (None, Some(1)));
     }
 }

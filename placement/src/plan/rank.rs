@@ -4,8 +4,8 @@ use super::Stopwatch;
 use super::columns::Columns;
 use super::load_scores::{Asks, Kept, LoadScores};
 use crate::cluster::{
-    BASIC, CHUNK, Labels, LoadChunk, NodeIx, NodeSelectorTerm, Plugin, Pod, Point, Profile, Resources, Snapshot, SpreadConstraint, basic,
-    mix, name_hash,
+    BASIC, CHUNK, Labels, LoadChunk, NodeIx, NodeSelectorTerm, Plugin, Pod, Point, Profile, Resources, Snapshot, SpreadConstraint, amount,
+    basic, mix, name_hash,
 };
 use crate::constraint::{ReplicaRule, ResolvedBound, Statistic};
 use crate::filter::dynamic_resources::Claims;
@@ -180,7 +180,7 @@ pub(super) enum FitColumn {
     /// CPU and memory, with the defaults for containers without a request.
     Scoring(usize),
     Basic(usize),
-    Extended(u16),
+    Extended(u32),
 }
 
 impl FitColumn {
@@ -195,6 +195,10 @@ impl FitColumn {
     }
 }
 
+fn extended(requests: &Resources, name: &str) -> Option<i64> {
+    requests.extended.get(name).copied().map(amount)
+}
+
 /// Extended resources that the pod does not ask for, and those that no node ever had, are not scored.
 fn fit_columns(snapshot: &Snapshot, profile: &Profile, own: &Resources) -> SmallVec<[(FitColumn, i64, i64); 4]> {
     let fit = &profile.fit;
@@ -206,7 +210,7 @@ fn fit_columns(snapshot: &Snapshot, profile: &Profile, own: &Resources) -> Small
         let (column, asked) = match BASIC.iter().position(|basic| basic == name) {
             Some(at @ 0..2) => (FitColumn::Scoring(at), amounts[at]),
             Some(at) => (FitColumn::Basic(at), amounts[at]),
-            None => (FitColumn::Extended(snapshot.resource(name)?), own.extended.get(name).copied().filter(|asked| *asked > 0)?),
+            None => (FitColumn::Extended(snapshot.resource(name)?), extended(own, name).filter(|asked| *asked > 0)?),
         };
         Some((column, *weight, asked))
     };
@@ -218,7 +222,7 @@ fn balanced_columns(snapshot: &Snapshot, profile: &Profile, requests: &Resources
     let amounts = basic(requests);
     let asked = |name: &String| match BASIC.iter().position(|basic| basic == name) {
         Some(at) => amounts[at],
-        None => requests.extended.get(name).copied().unwrap_or(0),
+        None => extended(requests, name).unwrap_or(0),
     };
     let column = |name: &String| match BASIC.iter().position(|basic| basic == name) {
         Some(at) => Some((FitColumn::Basic(at), amounts[at])),

@@ -1,13 +1,17 @@
 use super::super::Hold;
 use super::super::tests::{NOW, node, of, pod, rtt};
 use super::*;
-use crate::cluster::{Cluster, Settings};
+use crate::cluster::{Cluster, Profile, Settings};
 use crate::constraint::{ReplicaRule, mutual_groups};
 use proptest::prelude::*;
 
-/// Nodes n0, n1, … of 4 CPU; RTTs as `(a, b, us)`, every other pair unmeasured.
 fn world(nodes: usize, rtts: &[(usize, usize, u32)]) -> Cluster {
-    let mut cluster = Cluster::new(Settings::default());
+    world_with(Settings::default(), nodes, rtts)
+}
+
+/// Nodes n0, n1, … of 4 CPU; RTTs as `(a, b, us)`, every other pair unmeasured.
+fn world_with(settings: Settings, nodes: usize, rtts: &[(usize, usize, u32)]) -> Cluster {
+    let mut cluster = Cluster::new(settings);
     for i in 0..nodes {
         cluster.apply_node(node(&format!("n{i}"), 4000, &[]));
     }
@@ -69,6 +73,24 @@ fn members_keep_apart_that_must() {
     assert!(placed[0] == "n0" && placed[1] != "n0", "{placed:?}");
     let pods = [pods[0].clone(), apart(pod("b", 1000, &[("a", "5"), ("n0", "0")]))];
     assert!(!place(&mut cluster, &pods).placed());
+}
+
+/// Both fit n0 alone, which has none of what an extender is to find room for.
+#[test]
+fn room_that_is_ignored_for_one_is_ignored_for_a_group() {
+    let name = "x.io/gpu".to_owned();
+    let pods = ["a", "b"].map(|name| pod(name, 1000, &[(if name == "a" { "b" } else { "a" }, "5"), ("n0", "0")]));
+    let with_gpus = |ignored: bool| {
+        let mut profile = Profile::new("");
+        profile.fit.ignored.extend(ignored.then(|| name.clone()));
+        let mut cluster = world_with(Settings { profiles: profile.into(), ..Settings::default() }, 2, &[(0, 1, 1_000)]);
+        let asking = pods.clone().map(|mut pod| {
+            pod.requests.extended.insert(name.clone(), i64::MAX);
+            pod
+        });
+        place(&mut cluster, &asking).placed()
+    };
+    assert_eq!([true, false].map(with_gpus), [true, false]);
 }
 
 #[test]
