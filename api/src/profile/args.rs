@@ -40,8 +40,14 @@ pub(super) fn read(fields: &mut Fields<'_>, profile: &mut Profile) {
                     profile.volume_binding.shape = shape(&args, points);
                 }
             }
-            // It has no argument that works with the feature gates as they are by default.
-            Some(Plugin::DynamicResources) => {}
+            // Without effect: devices are looked for in so many steps, not so long, and those that would have to be waited for are given to nobody.
+            Some(Plugin::DynamicResources) => {
+                for name in ["filterTimeout", "bindingTimeout"] {
+                    if let Some(text) = args.text(name).filter(|text| !is_duration(text)) {
+                        args.wrong(name, text, "a length of time, as 10s or 1h30m");
+                    }
+                }
+            }
             _ => {
                 entry.wrong("name", name, format!("a plugin with arguments: {}", WITH_ARGUMENTS.join(", ")));
                 continue;
@@ -62,6 +68,21 @@ const WITH_ARGUMENTS: [&str; 8] = [
     "PodTopologySpread",
     "VolumeBinding",
 ];
+
+/// As Go writes it.
+fn is_duration(text: &str) -> bool {
+    let of_number = |c: char| c.is_ascii_digit() || c == '.';
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c| !of_number(c)).unwrap_or(rest.len()));
+        let (unit, after) = after.split_at(after.find(of_number).unwrap_or(after.len()));
+        if number.parse::<f64>().is_err() || !["h", "m", "s", "ms", "us", "ns"].contains(&unit) {
+            return false;
+        }
+        rest = after;
+    }
+    !text.is_empty()
+}
 
 fn node_affinity(args: &mut Fields<'_>, profile: &mut Profile) {
     let Some(value) = args.value("addedAffinity") else { return };
@@ -292,7 +313,8 @@ mod tests {
         check("PodTopologySpread", json!({"defaultConstraints": [constraint]}), "defaultingType: System: List, beside defaultConstraints");
         check("DefaultPreemption", json!({"minCandidateNodesPercentage": 0, "minCandidateNodesAbsolute": 0}), "more than 0, or");
         check("VolumeBinding", json!({"bindTimeoutSeconds": -1}), "bindTimeoutSeconds: -1");
-        check("DynamicResources", json!({"filterTimeout": "10s"}), "args.filterTimeout: \"10s\": one of the fields");
+        check("DynamicResources", json!({"filterTimeout": "soon"}), "args.filterTimeout: soon: a length of time");
+        check("DynamicResources", json!({"bindingTimeout": "10"}), "args.bindingTimeout: 10: a length of time");
         let affinity = |field: &str| json!({"addedAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {field: []}}});
         check("NodeAffinity", affinity("nodeSelectorTerm"), "addedAffinity");
         let twice = of(json!([{"name": "NodeAffinity"}, {"name": "NodeAffinity"}])).expect_err("twice");

@@ -49,8 +49,20 @@ pub(super) fn read(mut fields: Fields<'_>) -> Plugins {
         plugins.add(Point::Filter, Plugin::DelayBound);
     }
     check(&fields, &plugins);
+    // kube-scheduler writes them though they are empty. No plugin that is built in has them unless pods are placed by group.
+    ["placementGenerate", "placementScore", "podGroupPostFilter"].into_iter().for_each(|name| none(fields.section(name)));
     fields.end();
     plugins
+}
+
+/// An extension point without plugins.
+fn none(mut fields: Fields<'_>) {
+    fields.value("disabled");
+    for mut entry in fields.objects("enabled") {
+        let name = entry.text("name").unwrap_or_default();
+        entry.wrong("name", name, "no plugin: pods are not placed by group");
+    }
+    fields.end();
 }
 
 /// The plugins of one point, in order: those that it enables in place of `multiPoint`'s, the others of `multiPoint`, and the others that it enables.
@@ -257,6 +269,10 @@ mod tests {
         check_wrong(
             json!({"filter": {"enabled": [{"name": "NodePorts"}, {"name": "NodePorts"}]}}),
             &["filter.enabled[1].name: NodePorts: each plugin once"],
+        );
+        check_wrong(
+            json!({"placementScore": {"enabled": [{"name": "X"}], "disabled": [{"name": "*"}]}}),
+            &["no plugin: pods are not placed by group"],
         );
         check_wrong(json!({"filter": {"enabled": [{"name": "NodePorts", "weight": 2}]}}), &["no weight: nothing is scored here"]);
         check_wrong(json!({"score": {"enabled": [{"name": "ResponseTime", "weight": 2}]}}), &["response time ranks before all scores"]);

@@ -84,6 +84,8 @@ fn read(mut fields: Fields<'_>) -> Translated {
 }
 
 const ALL_NODES: &str = "all nodes are looked at and scored";
+const STEPS: &str = "the search for devices ends after so many steps, not after a time";
+const NO_CONDITIONS: &str = "devices with binding conditions are given to nobody, so none is waited for";
 /// Of a lone profile without a name.
 const DEFAULT_NAME: &str = "default-scheduler";
 
@@ -91,6 +93,12 @@ fn profiles(fields: &mut Fields<'_>, own: &mut Own) {
     let list = fields.list("profiles");
     for (path, profile) in &list {
         own.explain(format!("{path}.percentageOfNodesToScore"), !profile["percentageOfNodesToScore"].is_null(), ALL_NODES);
+        let args = profile["pluginConfig"].as_array().into_iter().flatten().filter(|entry| entry["name"] == "DynamicResources");
+        for args in args.map(|entry| &entry["args"]) {
+            for (name, why) in [("filterTimeout", STEPS), ("bindingTimeout", NO_CONDITIONS)] {
+                own.explain(format!("{path}.pluginConfig DynamicResources {name}"), !args[name].is_null(), why);
+            }
+        }
     }
     own.values.insert("schedulerName".to_owned(), DEFAULT_NAME.into());
     own.values.insert("profiles".to_owned(), list.into_iter().map(|(_, profile)| profile.clone()).collect());
@@ -136,6 +144,7 @@ fn leader_election(mut fields: Fields<'_>, own: &mut Own) {
 mod tests {
     use super::super::Config;
     use super::*;
+    use placement::cluster::{Plugin, Point};
 
     fn load(yaml: &str) -> Result<Config, Vec<String>> {
         let mut layers = chassis::config::Layers::new("EDGE_SCHEDULER");
@@ -159,7 +168,8 @@ mod tests {
             "{HEAD}clientConnection: {{kubeconfig: /k, qps: -1, burst: 7, contentType: application/vnd.kubernetes.protobuf}}\n\
              leaderElection: {{leaderElect: false, resourceName: mine, leaseDuration: 1m0s, resourceLock: leases}}\n\
              parallelism: 8\npodInitialBackoffSeconds: 2\npodMaxBackoffSeconds: 20\npercentageOfNodesToScore: 30\n\
-             enableProfiling: false\nprofiles: [{{schedulerName: a}}, {{schedulerName: b, percentageOfNodesToScore: 5}}]\n\
+             enableProfiling: false\nprofiles: [{{schedulerName: a, plugins: {{placementScore: {{}}}}, \
+             pluginConfig: [{{name: DynamicResources, args: {{bindingTimeout: 10m0s}}}}]}}, {{schedulerName: b, percentageOfNodesToScore: 5}}]\n\
              edge: {{topology: {{warmUp: 5s}}, client: {{timeout: 9s}}}}\n"
         ))
         .unwrap();
@@ -170,7 +180,13 @@ mod tests {
         assert_eq!(lease.resource_namespace, "edge-system");
         assert_eq!((config.queue.initial_backoff, config.queue.max_backoff), (Duration::from_secs(2), Duration::from_secs(20)));
         let explained: Vec<&str> = config.without_effect.iter().filter_map(|line| line.split(": ").next()).collect();
-        let expected = ["clientConnection.contentType", "percentageOfNodesToScore", "parallelism", "profiles[1].percentageOfNodesToScore"];
+        let expected = [
+            "clientConnection.contentType",
+            "percentageOfNodesToScore",
+            "parallelism",
+            "profiles[0].pluginConfig DynamicResources bindingTimeout",
+            "profiles[1].percentageOfNodesToScore",
+        ];
         assert_eq!(explained, expected);
     }
 
@@ -208,6 +224,10 @@ mod tests {
         let config = examples.iter().find(|text| text.starts_with(HEAD)).map(|text| load(text)).expect("an example").unwrap();
         let names: Vec<String> = config.model().profiles.iter().map(|profile| profile.scheduler_name.clone()).collect();
         assert_eq!((names, config.without_effect.len()), (vec!["default-scheduler".to_owned(), "edge-scheduler".to_owned()], 0));
+        let model = config.model();
+        let ours = [(Point::Filter, Plugin::CloudRole), (Point::Filter, Plugin::ControlPlane), (Point::Score, Plugin::ResponseTime)];
+        let has = model.profiles.iter().map(|profile| ours.map(|(point, plugin)| profile.plugins.has(point, plugin)));
+        assert_eq!(has.collect::<Vec<_>>(), [[false; 3], [true; 3]]);
     }
 
     #[test]

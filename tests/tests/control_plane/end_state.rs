@@ -140,17 +140,44 @@ async fn same_end_state(name: &str, play: impl AsyncFn(&Stage) -> EndState) {
     assert_eq!(in_place, wanted, "edge-scheduler's in its place, and kube-scheduler's");
 }
 
+/// What docs/kube-scheduler.md disables for pods of kube-scheduler.
+fn in_its_place() -> Value {
+    let disabled = |names: &[&str]| json!({"disabled": names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>()});
+    json!({"filter": disabled(&["CloudRole", "ControlPlane"]), "score": disabled(&["ResponseTime"])})
+}
+
 async fn played_by_ours(plane: &ControlPlane, scheduler: &'static str, play: impl AsyncFn(&Stage) -> EndState) -> EndState {
     plane.install().await.unwrap();
     let mut config = plane.scheduler_config().await.unwrap();
-    config.placement.undelayed = placement::cluster::Undelayed::Any;
-    config.profiles = vec![json!({"schedulerName": scheduler})];
+    config.profiles = vec![json!({"schedulerName": scheduler, "plugins": in_its_place()})];
     let shutdown = Shutdown::new();
     let running = edge_scheduler::start(config, shutdown.clone()).await.unwrap().expect("not shut down");
     let end = played(plane, scheduler, play).await;
     shutdown.trigger();
     running.join().await.unwrap();
     end
+}
+
+/// As it writes it with all its defaults.
+#[tokio::test]
+async fn kube_schedulers_own_configuration_is_taken() {
+    let Some(plane) = PLANE.get("kube_schedulers_own_configuration_is_taken").await else { return };
+    let [given, written] = ["given.yaml", "written.yaml"].map(|name| plane.folder().join(name));
+    let config = json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration",
+        "clientConnection": {"kubeconfig": plane.folder().join("pki/kube-scheduler.conf")},
+    });
+    std::fs::write(&given, config.to_string()).unwrap();
+    let mut program = tokio::process::Command::new(plane.folder().join("bin/kube-scheduler"));
+    program.arg("--config").arg(&given).arg("--write-config-to").arg(&written).args(["--secure-port", "0"]).kill_on_drop(true);
+    let output = tokio::time::timeout(SOON, program.output()).await.expect("it ends when it has written").unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut layers = chassis::config::Layers::new("EDGE_SCHEDULER");
+    layers.file(&written);
+    let config: edge_scheduler::Config = layers.load().unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.profiles.len(), 1);
+    let defaults = placement::cluster::Profile::new("default-scheduler");
+    assert_eq!(config.model().profiles.iter().collect::<Vec<_>>(), [&defaults], "with our plugins");
 }
 
 /// In a namespace of its own, all of whose pods have gone afterwards.
