@@ -4,7 +4,7 @@ use super::{selectors, toleration};
 use crate::convert::{Unreadable, affinity::terms};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{self, DeviceSubRequest, ExactDeviceRequest, OpaqueDeviceConfiguration};
-use placement::cluster::{PodKey, Refusal};
+use placement::cluster::PodKey;
 use placement::devices::{
     AllocatedConfig, AllocatedDevice, Allocation, Amount, Claim, ClaimConfig, ClaimName, Constraint, DeviceClass, PodClaim, Request,
     Variant,
@@ -35,7 +35,8 @@ pub fn pod_claims(pod: &Pod) -> Vec<PodClaim> {
     spec.map(entry).collect()
 }
 
-/// A claim; what of it is not implemented stands in `refusals` and keeps its pods from being placed.
+/// A claim; what of it is not implemented stands in `refusals` and keeps its pods from being placed. What a claim that has its devices once asked for is not
+/// among it.
 pub fn claim(claim: &v1::ResourceClaim) -> Claim {
     let metadata = &claim.metadata;
     let (mut refusals, none) = (Unreadable::default(), v1::DeviceClaim::default());
@@ -46,6 +47,8 @@ pub fn claim(claim: &v1::ResourceClaim) -> Claim {
     let constraints = constraints.filter_map(|(at, of)| constraint(of, at, &mut refusals)).collect();
     let status = claim.status.as_ref();
     let reserved_for = status.and_then(|status| status.reserved_for.as_ref());
+    let mut of_allocation = Unreadable::default();
+    let allocation = status.and_then(|status| Some(allocation(status.allocation.as_ref()?, status.devices.as_deref(), &mut of_allocation)));
     Claim {
         key: PodKey::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default()),
         uid: metadata.uid.clone().unwrap_or_default(),
@@ -55,9 +58,9 @@ pub fn claim(claim: &v1::ResourceClaim) -> Claim {
         requests,
         constraints,
         configs: devices.config.iter().flatten().map(config).collect(),
-        allocation: status.and_then(|status| status.allocation.as_ref()).map(|allocation| self::allocation(allocation, &mut refusals)),
         reserved_for: reserved_for.into_iter().flatten().map(|consumer| consumer.uid.clone()).collect(),
-        refusals: refusals.refusals,
+        refusals: if allocation.is_some() { of_allocation } else { refusals }.refusals,
+        allocation,
     }
 }
 
@@ -140,16 +143,33 @@ fn opaque(of: Option<&OpaqueDeviceConfiguration>) -> Value {
     of.map_or(Value::Null, |of| json!({"driver": of.driver, "parameters": of.parameters}))
 }
 
-fn allocation(of: &v1::AllocationResult, refusals: &mut Unreadable) -> Allocation {
+/// Why the pod can't have the device as it is now; nothing where all of its binding conditions are met.
+fn not_prepared(of: &v1::DeviceRequestAllocationResult, status: Option<&v1::AllocatedDeviceStatus>) -> Option<String> {
+    let is_true = |wanted: &&String| {
+        let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
+        conditions.any(|condition| condition.type_ == **wanted && condition.status == "True")
+    };
+    let awaited = of.binding_conditions.iter().flatten();
+    let mut failures = of.binding_failure_conditions.iter().flatten().filter(|_| awaited.clone().next().is_some());
+    if let Some(failed) = failures.find(is_true) {
+        return Some(format!("device {} could not be prepared: {failed}", of.device));
+    }
+    awaited.clone().find(|wanted| !is_true(wanted)).map(|wanted| format!("device {} is not prepared yet: {wanted} is awaited", of.device))
+}
+
+/// `statuses`: what drivers say of the devices.
+fn allocation(of: &v1::AllocationResult, statuses: Option<&[v1::AllocatedDeviceStatus]>, refusals: &mut Unreadable) -> Allocation {
     let results = of.devices.iter().flat_map(|devices| devices.results.iter().flatten());
     let device = |of: &v1::DeviceRequestAllocationResult| {
-        let sets = [
-            ("shareID", of.share_id.is_some()),
-            ("bindingConditions", of.binding_conditions.as_ref().is_some_and(|conditions| !conditions.is_empty())),
-            ("skipNodeOperations", of.skip_node_operations.as_ref().is_some_and(|operations| !operations.is_empty())),
-        ];
-        for (field, _) in sets.into_iter().filter(|(_, set)| *set) {
-            refusals.refusals.push(Refusal { field: format!("status.allocation.devices.results[].{field}"), why: NOT_YET.to_owned() });
+        let is_of = |status: &&v1::AllocatedDeviceStatus| {
+            (&status.driver, &status.pool, &status.device, &status.share_id) == (&of.driver, &of.pool, &of.device, &of.share_id)
+        };
+        let field = |name: &str| format!("status.allocation.devices.results[].{name}");
+        if let Some(why) = not_prepared(of, statuses.and_then(|statuses| statuses.iter().find(is_of))) {
+            refusals.add(field("bindingConditions"), why);
+        }
+        if of.skip_node_operations.as_ref().is_some_and(|operations| !operations.is_empty()) {
+            refusals.add(field("skipNodeOperations"), NOT_YET);
         }
         AllocatedDevice {
             request: of.request.clone(),
@@ -242,6 +262,27 @@ mod tests {
         check(exactly("capacity", json!({"requests": {}})), "spec.devices.requests[0].exactly.capacity");
         check(exactly("allocationMode", json!("Some")), "spec.devices.requests[0].exactly.allocationMode");
         check(json!({"name": "a"}), "spec.devices.requests[0]");
+    }
+
+    #[test]
+    fn devices_that_a_claim_has_are_honoured_whatever_it_asked_for() {
+        let spec = json!({"devices": {"requests": [{"name": "a", "exactly": {"deviceClassName": "gpu", "capacity": {"requests": {}}}}]}});
+        let refused = |more: Value, conditions: &[(&str, &str)]| {
+            let mut result = json!({"request": "a", "driver": "d.test", "pool": "p", "device": "x", "shareID": "s"});
+            result.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let conditions = conditions.iter().map(|(kind, status)| json!({"type": kind, "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "R", "message": ""}));
+            let of = json!({"driver": "d.test", "pool": "p", "device": "x", "shareID": "s", "conditions": conditions.collect::<Vec<_>>()});
+            let claim = read(spec.clone(), json!({"allocation": {"devices": {"results": [result]}}, "devices": [of]}));
+            claim.refusals.into_iter().map(|refusal| refusal.why).collect::<Vec<_>>()
+        };
+        assert_eq!(read(spec.clone(), Value::Null).refusals.len(), 1, "without devices it can't be met");
+        assert_eq!(refused(json!({}), &[]), Vec::<String>::new());
+        let awaited = json!({"bindingConditions": ["Up", "Ready"], "bindingFailureConditions": ["Broken"]});
+        assert_eq!(refused(awaited.clone(), &[("Up", "True"), ("Broken", "False")]), ["device x is not prepared yet: Ready is awaited"]);
+        assert_eq!(refused(awaited.clone(), &[("Up", "True"), ("Ready", "True")]), Vec::<String>::new());
+        assert_eq!(refused(awaited, &[("Up", "True"), ("Broken", "True")]), ["device x could not be prepared: Broken"]);
+        assert_eq!(refused(json!({"bindingFailureConditions": ["Broken"]}), &[("Broken", "True")]), Vec::<String>::new());
+        assert_eq!(refused(json!({"skipNodeOperations": ["All"]}), &[]), [NOT_YET]);
     }
 
     #[test]

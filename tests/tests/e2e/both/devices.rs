@@ -79,12 +79,24 @@ async fn a_claim_that_has_a_device_takes_its_pod_there() {
     class(&cluster, "held.test").await;
     let made = claim(&cluster, "held", "held.test", None, None).await;
     let on = json!({"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["edge-3"]}]}]});
-    let results = json!([{"request": "gpu", "driver": "held.test", "pool": "edge-3", "device": "d0"}]);
+    let device = json!({"driver": "held.test", "pool": "edge-3", "device": "d0"});
+    let mut result = device.clone();
+    result["request"] = json!("gpu");
+    (result["bindingConditions"], result["bindingFailureConditions"]) = (json!(["Ready"]), json!(["Broken"]));
     let other = json!([{"resource": "pods", "name": "other", "uid": "1f0e"}]);
-    set_status(&cluster, made, json!({"allocation": {"nodeSelector": on, "devices": {"results": results}}, "reservedFor": other})).await;
+    let mut status = json!({"allocation": {"nodeSelector": on, "devices": {"results": [result]}}, "reservedFor": other});
+    set_status(&cluster, made, status.clone()).await;
     let replica = cluster.run(cluster.config()).await;
     // Edge-2 would be nearer.
     cluster.create("user", "64Mi", &[("delay_edge-1", "25")], named("held")).await;
+    let message = "0/4 nodes are available: resourceclaim \"held\": status.allocation.devices.results[].bindingConditions device d0 is not prepared yet: \
+                   Ready is awaited.";
+    cluster.check_waits("user", message).await;
+    let ready =
+        json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "Prepared", "message": ""});
+    status["devices"] = json!([device]);
+    status["devices"][0]["conditions"] = json!([ready]);
+    set_status(&cluster, claims(&cluster).get("held").await.unwrap(), status).await;
     cluster.check_bound("user", "edge-3").await;
     assert_eq!(held(&cluster, "held").await, Some(("edge-3/d0".into(), vec!["other".into(), "user".into()])));
     cluster.create("too-far", "64Mi", &[("delay_edge-1", "10")], named("held")).await;
