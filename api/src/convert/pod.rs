@@ -53,6 +53,7 @@ pub fn pod(pod: &v1::Pod) -> Pod {
         created: metadata.creation_timestamp.as_ref().map(timestamp).unwrap_or_default(),
         node_name,
         nominated_node: status.and_then(|status| status.nominated_node_name.clone()).filter(|name| !name.is_empty()),
+        grouped: spec.scheduling_group.is_some(),
         never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
         started: status.and_then(|status| status.start_time.as_ref()).map(timestamp),
         preempted: metadata.deletion_timestamp.is_some()
@@ -232,6 +233,6 @@ mod tests {
     #[test]
     fn a_bound_pod_is_counted_whatever_it_uses() {
         let pod = of(json!({"spec": {"nodeName": "n", "containers": [], "schedulingGroup": {"podGroupName": "g"}}}));
-        assert_eq!((pod.node_name.as_deref(), pod.refusals.len()), (Some("n"), 0));
+        assert_eq!((pod.node_name.as_deref(), pod.refusals.len(), pod.grouped), (Some("n"), 0, true));
     }
 }

@@ -1,5 +1,5 @@
-//! The fields of a Pod's metadata and spec that are honoured and those that play no part in placing. A path stands for all that is below it; `[]` for
-//! every element of a list. What is refused stands in the rules beside this file.
+//! The fields of a Pod's metadata and spec that are honoured and those that play no part in placing. `[]` stands for every element of a list. A path that
+//! plays no part stands for all that is below it; what is below an honoured one stands in `WITHIN`. What is refused stands in the rules beside this file.
 //!
 //! `pod.txt` lists all fields that a kube-apiserver has, by its OpenAPI: suite `control-plane` finds it stale when a later version has more, and the
 //! test below then wants them classed.
@@ -63,6 +63,65 @@ pub const HONOURED: &[&str] = &[
     "spec.volumes[].persistentVolumeClaim",
     "spec.volumes[].portworxVolume",
     "spec.volumes[].rbd",
+];
+
+/// Types of what is honoured: the fields of each that are read, and those that play no part, with all that is below them.
+pub const WITHIN: &[(&str, &[&str], &[&str])] = &[
+    ("AWSElasticBlockStoreVolumeSource", &["volumeID"], &["fsType", "partition", "readOnly"]),
+    ("AzureDiskVolumeSource", &["diskName", "diskURI", "kind"], &["cachingMode", "fsType", "readOnly"]),
+    ("CinderVolumeSource", &["volumeID"], &["fsType", "readOnly", "secretRef"]),
+    ("ContainerPort", &["containerPort", "hostIP", "hostPort", "protocol"], &["name"]),
+    ("ContainerRestartRule", &["action"], &["exitCodes"]),
+    // The claim that is made of it counts.
+    ("EphemeralVolumeSource", &[], &["volumeClaimTemplate"]),
+    ("GCEPersistentDiskVolumeSource", &["pdName", "readOnly"], &["fsType", "partition"]),
+    (
+        "ISCSIVolumeSource",
+        &["iqn", "readOnly"],
+        &[
+            "chapAuthDiscovery",
+            "chapAuthSession",
+            "fsType",
+            "initiatorName",
+            "iscsiInterface",
+            "lun",
+            "portals",
+            "secretRef",
+            "targetPortal",
+        ],
+    ),
+    ("ImageVolumeSource", &["reference"], &["pullPolicy"]),
+    ("LabelSelector", &["matchExpressions", "matchLabels"], &[]),
+    ("LabelSelectorRequirement", &["key", "operator", "values"], &[]),
+    ("NodeAffinity", &["preferredDuringSchedulingIgnoredDuringExecution", "requiredDuringSchedulingIgnoredDuringExecution"], &[]),
+    ("NodeSelector", &["nodeSelectorTerms"], &[]),
+    ("NodeSelectorRequirement", &["key", "operator", "values"], &[]),
+    ("NodeSelectorTerm", &["matchExpressions", "matchFields"], &[]),
+    ("OwnerReference", &["apiVersion", "controller", "kind", "name", "uid"], &["blockOwnerDeletion"]),
+    ("PersistentVolumeClaimVolumeSource", &["claimName"], &["readOnly"]),
+    ("PodAffinity", &["preferredDuringSchedulingIgnoredDuringExecution", "requiredDuringSchedulingIgnoredDuringExecution"], &[]),
+    ("PodAffinityTerm", &["labelSelector", "matchLabelKeys", "mismatchLabelKeys", "namespaceSelector", "namespaces", "topologyKey"], &[]),
+    ("PodAntiAffinity", &["preferredDuringSchedulingIgnoredDuringExecution", "requiredDuringSchedulingIgnoredDuringExecution"], &[]),
+    ("PodResourceClaim", &["name", "resourceClaimName", "resourceClaimTemplateName"], &[]),
+    ("PodSchedulingGate", &["name"], &[]),
+    ("PortworxVolumeSource", &["volumeID"], &["fsType", "readOnly"]),
+    ("PreferredSchedulingTerm", &["preference", "weight"], &[]),
+    ("RBDVolumeSource", &["image", "monitors", "pool", "readOnly"], &["fsType", "keyring", "secretRef", "user"]),
+    (
+        "TopologySpreadConstraint",
+        &[
+            "labelSelector",
+            "matchLabelKeys",
+            "maxSkew",
+            "minDomains",
+            "nodeAffinityPolicy",
+            "nodeTaintsPolicy",
+            "topologyKey",
+            "whenUnsatisfiable",
+        ],
+        &[],
+    ),
+    ("WeightedPodAffinityTerm", &["podAffinityTerm", "weight"], &[]),
 ];
 
 /// Irrelevant: kube-scheduler places by none of them either. Where admission turns one into another field, that field counts.
@@ -149,6 +208,8 @@ pub const IRRELEVANT: &[&str] = &[
     "spec.initContainers[].volumeMounts[].subPath",
     "spec.initContainers[].volumeMounts[].subPathExpr",
     "spec.initContainers[].workingDir",
+    // The kubelet of another system rejects the pod; nodeSelector, and what a RuntimeClass makes of it, keep it away.
+    "spec.os",
     // Admission makes priority of it.
     "spec.priorityClassName",
     "spec.readinessGates",
@@ -217,10 +278,36 @@ mod tests {
         HONOURED.iter().chain(IRRELEVANT).copied().chain(refused.iter().map(String::as_str)).filter(|classed| *classed == path).count()
     }
 
-    /// Every path from the root on which no class stands at or above, and the type of each classed path.
+    fn element_of(ty: &str) -> &str {
+        ["[]", "{}"].into_iter().find_map(|list| ty.strip_prefix(list)).map_or(ty, element_of)
+    }
+
+    /// Fields of the type of an honoured path, and of the types of those that are read, which `WITHIN` does not have, and its fields that are not there.
+    fn look_within(path: &str, ty: &str, types: &Types<'_>, unclassed: &mut Vec<String>) {
+        let Some(fields) = types.get(element_of(ty)) else { return };
+        let nothing: (&str, &[&str], &[&str]) = ("", &[], &[]);
+        let (_, read, rest) = WITHIN.iter().find(|(name, ..)| *name == element_of(ty)).unwrap_or(&nothing);
+        for (name, ty) in fields {
+            let path = format!("{path}.{name}");
+            match (read.contains(name), rest.contains(name)) {
+                (true, false) => look_within(&path, ty, types, unclassed),
+                (false, true) => {}
+                _ => unclassed.push(path),
+            }
+        }
+        let gone = read.iter().chain(*rest).filter(|known| !fields.iter().any(|(name, _)| name == *known));
+        unclassed.extend(gone.map(|known| format!("{path}.{known}, which is no field")));
+    }
+
+    /// Every path from the root on which no class stands at or above, or that `WITHIN` does not have, and the type of each classed path.
     fn walk<'a>(path: &str, ty: &'a str, types: &Types<'a>, unclassed: &mut Vec<String>, classed: &mut Vec<(String, &'a str)>) {
         match classes_of(path) {
-            1 => return classed.push((path.to_owned(), ty)),
+            1 => {
+                if HONOURED.contains(&path) {
+                    look_within(path, ty, types, unclassed);
+                }
+                return classed.push((path.to_owned(), ty));
+            }
             0 => {}
             n => panic!("{path} stands in {n} classes"),
         }
@@ -345,6 +432,18 @@ mod tests {
         types.get_mut("Container").unwrap().push(("gravity", "string"));
         walk("", "Pod", &types, &mut unclassed, &mut Vec::new());
         assert_eq!(unclassed, ["spec.containers[].gravity", "spec.initContainers[].gravity"]);
+
+        let (mut types, mut unclassed) = (self::types(), Vec::new());
+        types.get_mut("NodeSelectorTerm").unwrap().push(("matchPlanets", "[]string"));
+        types.get_mut("PodResourceClaim").unwrap().retain(|(name, _)| *name != "name");
+        walk("", "Pod", &types, &mut unclassed, &mut Vec::new());
+        let affinity = "spec.affinity.nodeAffinity";
+        let expected = [
+            format!("{affinity}.preferredDuringSchedulingIgnoredDuringExecution.preference.matchPlanets"),
+            format!("{affinity}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms.matchPlanets"),
+            "spec.resourceClaims.name, which is no field".to_owned(),
+        ];
+        assert_eq!(unclassed, expected, "also within what is honoured");
     }
 
     /// What must be there besides, for an honoured field to be at work.
@@ -403,6 +502,5 @@ mod tests {
         check("spec.affinity.podAffinity", json!({}));
         check("spec.affinity.podAntiAffinity", json!({"requiredDuringSchedulingIgnoredDuringExecution": []}));
         check("spec.topologySpreadConstraints", json!([]));
-        check("spec.os", json!({"name": "linux"}));
     }
 }

@@ -3,21 +3,17 @@
 
 mod fields;
 
-pub use fields::{HONOURED, IRRELEVANT};
+pub use fields::{HONOURED, IRRELEVANT, WITHIN};
 
 use k8s_openapi::api::core::v1::PodSpec;
 use placement::cluster::Refusal;
 
 const POD_GROUP: &str = "is not supported: pods of a group would be placed one by one; leave the field out, or let a scheduler with gang scheduling place the group";
-const OTHER_SYSTEM: &str = "is not supported yet other than \"linux\": the kubelet of another system would reject the pod";
 
 /// A refused field of the spec, and what counts as using it.
 type PodRule = (&'static str, fn(&PodSpec) -> bool, &'static str);
 
-const POD_RULES: &[PodRule] = &[
-    ("schedulingGroup", |spec| spec.scheduling_group.is_some(), POD_GROUP),
-    ("os", |spec| spec.os.as_ref().is_some_and(|os| os.name != "linux"), OTHER_SYSTEM),
-];
+const POD_RULES: &[PodRule] = &[("schedulingGroup", |spec| spec.scheduling_group.is_some(), POD_GROUP)];
 
 /// What the spec asks for that the scheduler does not implement, by path: `spec.schedulingGroup`. What admission sets by default is not among it.
 pub fn refusals(spec: &PodSpec) -> Vec<Refusal> {

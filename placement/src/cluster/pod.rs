@@ -106,6 +106,9 @@ pub struct Pod {
     /// `metadata.deletionTimestamp` is set.
     pub terminating: bool,
     pub scheduling_gates: Vec<String>,
+    /// `spec.schedulingGroup` is set: a group is not broken up, so the pod is not evicted for another.
+    #[serde(default)]
+    pub grouped: bool,
     pub owner: Option<Workload>,
     pub controller: Option<Controller>,
     /// max(containers + sidecars, each init container + earlier sidecars), pod-level requests in their place, plus overhead.

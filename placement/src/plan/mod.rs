@@ -29,7 +29,7 @@ pub use choice::{Choice, Warmth};
 pub use decision::{Decision, NodeVerdict, Outcome, ScoreLine, Verdict};
 pub use group::GroupDecision;
 pub use planner::Planner;
-pub use preempt::{Eviction, Preemption};
+pub use preempt::{Eviction, Preemption, referred};
 pub use reason::{Hold, Reason, VerdictCode};
 pub use stopwatch::Stopwatch;
 pub use wake::{RttWait, Topic, Topics, WakeOn};

@@ -60,6 +60,11 @@ struct Candidate {
 const HELPLESS: &str = "Preemption is not helpful for scheduling";
 const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
 
+/// Pods that the pod's bounds refer to. They are never evicted for it.
+pub fn referred<'a>(snapshot: &'a Snapshot, pod: &'a Pod) -> BTreeSet<&'a PodKey> {
+    pod.delays.iter().flat_map(|bound| pods_behind(&bound.from, &pod.key.namespace, snapshot)).map(|(key, _)| key).collect()
+}
+
 impl Planner {
     /// `decision`: the pod fits no node, with every node's verdict, made on this snapshot. `None`: the pod's profile does not preempt.
     pub fn preempt(&mut self, snapshot: &Snapshot, pod: &Pod, decision: &Decision, now: Timestamp) -> Option<Preemption> {
@@ -85,15 +90,13 @@ impl Planner {
         let query = Query::new(&mut self.columns, snapshot, pod, bounds.as_deref(), now);
         let mut trial = Trial::new(&query);
         let standing = Standing::new(snapshot, &helped);
-        let referred = pod.delays.iter().flat_map(|bound| pods_behind(&bound.from, &pod.key.namespace, snapshot));
-        let referred: BTreeSet<&PodKey> = referred.map(|(key, _)| key).collect();
+        let referred = referred(snapshot, pod);
         let (mut candidates, mut statuses) = (Vec::new(), Vec::new());
         let enough = snapshot.profile(pod).preemption.candidates(helped.len());
         // Another start for another pod, so that not always the same nodes pay; the same for the same pod.
         let start = if helped.is_empty() { 0 } else { name_hash(&pod.uid) as usize % helped.len() };
         for ix in helped[start..].iter().chain(&helped[..start]).copied() {
-            // Those that the pod refers to are never evicted for it.
-            let lesser = standing.on(ix).filter(|other| other.priority < pod.priority && !referred.contains(&other.key));
+            let lesser = standing.on(ix).filter(|other| other.priority < pod.priority && !other.grouped && !referred.contains(&other.key));
             let lesser: Vec<&Arc<Pod>> = lesser.collect();
             match self.victims(&mut trial, ix, &lesser) {
                 Ok(candidate) => candidates.push(candidate),
@@ -242,4 +245,34 @@ fn weight(snapshot: &Snapshot, candidate: &Candidate) -> (usize, i32, i64, usize
     let longest = candidate.victims.iter().filter(|victim| victim.priority == highest).map(|victim| started(victim)).min();
     let longest = Reverse(longest.unwrap_or(Timestamp(0)));
     (candidate.violations, highest, sum, candidate.victims.len(), longest, snapshot.name(candidate.ix).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{NOW, node, pod};
+    use super::*;
+    use crate::cluster::{Cluster, Settings};
+
+    /// Node `n` is full with `low`.
+    #[test]
+    fn nobody_is_evicted_who_is_one_of_a_group_or_whom_the_pod_refers_to() {
+        let evicted = |low: Pod, urgent: Pod| {
+            let mut cluster = Cluster::new(Settings::default());
+            cluster.apply_node(node("n", 1000, &[]));
+            cluster.apply_pod(Pod { node_name: Some("n".into()), ..low });
+            let urgent = Pod { priority: 1, ..urgent };
+            cluster.apply_pod(urgent.clone());
+            let (snapshot, mut planner) = (cluster.snapshot(), Planner::new());
+            let decision = planner.place(&snapshot, &urgent, NOW, Warmth::Warm);
+            match planner.preempt(&snapshot, &urgent, &decision, NOW) {
+                Some(Preemption::Evict(eviction)) => eviction.victims.iter().map(|victim| victim.key.name.clone()).collect(),
+                other => vec![format!("{other:?}")],
+            }
+        };
+        let none = "1 No preemption victims found for incoming pod";
+        assert_eq!(evicted(pod("low", 1000, &[]), pod("urgent", 1000, &[])), ["low"]);
+        let grouped = Pod { grouped: true, ..pod("low", 1000, &[]) };
+        assert!(evicted(grouped, pod("urgent", 1000, &[]))[0].contains(none));
+        assert!(evicted(pod("low", 1000, &[]), pod("urgent", 1000, &[("low", "5")]))[0].contains(none));
+    }
 }

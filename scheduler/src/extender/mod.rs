@@ -1,5 +1,5 @@
 //! A kube-scheduler extender: a cluster that keeps kube-scheduler gets delay bounds by configuration alone. It filters nodes by the pod's bounds, scores
-//! them by response time, and keeps preemption off nodes that are out of bounds; everything else is kube-scheduler's, resources and the cloud rule too.
+//! them by response time, and keeps preemption off nodes that are out of bounds and off pods that the bounds refer to; everything else is kube-scheduler's, resources and the cloud rule too.
 //!
 //! Every replica answers, leader or not: an answer binds nothing. A pod without delay bounds passes untouched.
 
@@ -16,11 +16,11 @@ use axum::{Json, Router};
 use chassis::http_error::HttpError;
 use chassis::watches::Watches;
 use k8s_openapi::api::core::v1;
-use placement::plan::{Advice, Planner};
+use placement::plan::{Advice, Planner, referred};
 use placement::score::band;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use wire::{Args, FilterResult, HostPriority, MetaVictims, NodeList, PreemptionArgs, PreemptionResult};
+use wire::{Args, FilterResult, HostPriority, MetaPod, MetaVictims, NodeList, PreemptionArgs, PreemptionResult};
 
 /// A pod and 5,000 whole nodes of 20 kB each.
 const ARGS_LIMIT_BYTES: usize = 128 << 20;
@@ -56,6 +56,13 @@ impl Extender {
         let snapshot = self.shared.lock().cluster.snapshot();
         let mut planner = self.planner.lock().unwrap_or_else(PoisonError::into_inner);
         planner.advise(&snapshot, &pod, nodes, now(), warmth(&self.shared, &self.board)).map_err(|hold| hold.to_string())
+    }
+
+    /// UIDs of the pods that the pod's bounds refer to.
+    fn referred(&self, pod: &v1::Pod) -> BTreeSet<String> {
+        let pod = api::convert::pod(pod);
+        let snapshot = self.shared.lock().cluster.snapshot();
+        referred(&snapshot, &pod).into_iter().filter_map(|key| Some(snapshot.pod(key)?.pod.uid.clone())).collect()
     }
 }
 
@@ -103,6 +110,9 @@ async fn preempt(State(extender): State<Extender>, body: Body) -> Result<Json<Pr
     let outside = advice.into_iter().flatten().map(|advice| matches!(advice, Advice::Outside(_)));
     let outside: Vec<bool> = outside.chain(std::iter::repeat(false)).take(victims.len()).collect();
     let kept = victims.into_iter().zip(outside).filter(|(_, outside)| !outside).map(|(victims, _)| victims);
+    let referred = extender.referred(&args.pod);
+    let needed = |victim: &MetaPod| referred.contains(&victim.uid);
+    let kept = kept.filter(|(_, victims)| !victims.pods.iter().flatten().any(needed));
     Ok(Json(PreemptionResult { node_name_to_meta_victims: kept.collect() }))
 }
 

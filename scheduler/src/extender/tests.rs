@@ -2,13 +2,13 @@ use super::*;
 use crate::topology::agents::tests::settings;
 use axum::http::Request;
 use http_body_util::BodyExt as _;
-use placement::cluster::Node;
+use placement::cluster::{Node, Pod, PodKey};
 use placement::topology::PairStat;
 use placement::units::{Micros, Timestamp};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-/// Nodes `near` and `far`, 3 ms and 30 ms from `edge`.
+/// Nodes `near` and `far`, 3 ms and 30 ms from `edge`; pod `db` on `near`.
 fn extender() -> Router {
     let shared = Arc::new(Shared::new(Default::default(), Default::default(), true));
     let board = Arc::new(Board::new(shared.clone(), settings(), Timestamp(0)));
@@ -18,6 +18,8 @@ fn extender() -> Router {
     for (peer, us) in [("near", 3_000), ("far", 30_000)] {
         shared.lock().cluster.report_rtt("edge", peer, PairStat::declared(Micros(us), now()));
     }
+    let db = Pod { key: PodKey::new("default", "db"), uid: "of-db".into(), node_name: Some("near".into()), ..Pod::default() };
+    shared.lock().cluster.apply_pod(db);
     routes(shared, board, Watches::new())
 }
 
@@ -84,4 +86,9 @@ async fn nobody_is_evicted_where_the_pod_may_not_go() {
     let whole = json!({"near": {"Pods": [{"metadata": {"name": "a", "uid": "1"}}], "NumPDBViolations": 2}, "far": {"Pods": null}});
     assert_eq!(post("/preempt", json!({"Pod": bounded, "NodeNameToVictims": whole})).await.1, json!({"NodeNameToMetaVictims": kept}));
     assert_eq!(post("/preempt", json!({"Pod": bounded})).await.0, 400);
+    // `db` runs on `near`.
+    let victims = json!({"near": {"Pods": [{"UID": "1"}, {"UID": "of-db"}], "NumPDBViolations": 0}, "edge": {"Pods": [{"UID": "2"}], "NumPDBViolations": 0}});
+    let asked = json!({"Pod": pod(json!({"delay_db": "10"})), "NodeNameToMetaVictims": victims});
+    let kept = json!({"edge": {"Pods": [{"UID": "2"}], "NumPDBViolations": 0}});
+    assert_eq!(post("/preempt", asked).await.1, json!({"NodeNameToMetaVictims": kept}), "nor those that it refers to");
 }
