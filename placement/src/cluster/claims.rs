@@ -133,7 +133,7 @@ mod tests {
                 ..Node::default()
             });
         }
-        cluster.apply_device_class(DeviceClass { name: "gpu".into(), selectors: vec![], configs: vec![] });
+        cluster.apply_device_class(DeviceClass::new("gpu"));
         cluster.apply_resource_slice(slice("p", "n1", &["a"]));
         for name in claims {
             let variant = Variant {

@@ -137,7 +137,23 @@ pub struct DeviceClass {
     pub selectors: Vec<Selector>,
     /// What drivers are told.
     pub configs: Vec<Value>,
+    /// Extended resource that its devices could stand for.
+    pub extended_resource: Option<String>,
 }
+
+impl DeviceClass {
+    /// One of all devices.
+    pub fn new(name: impl Into<String>) -> DeviceClass {
+        DeviceClass { name: name.into(), selectors: Vec::new(), configs: Vec::new(), extended_resource: None }
+    }
+
+    /// Whether its devices could stand for the extended resource: the one that it names, or the one that is named for it.
+    pub fn offers(&self, resource: &str) -> bool {
+        self.extended_resource.as_deref() == Some(resource) || resource.strip_prefix(IMPLICIT_RESOURCE) == Some(&self.name)
+    }
+}
+
+const IMPLICIT_RESOURCE: &str = "deviceclass.resource.kubernetes.io/";
 
 /// The devices that a claim has.
 #[derive(Clone, Debug, Default, PartialEq)]

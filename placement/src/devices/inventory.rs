@@ -51,6 +51,11 @@ impl Inventory {
         self.classes.get(name)
     }
 
+    /// A class whose devices could stand for an extended resource.
+    pub fn class_offering(&self, resource: &str) -> Option<&DeviceClass> {
+        self.classes.values().find(|class| class.offers(resource))
+    }
+
     pub fn rules(&self) -> &[TaintRule] {
         &self.rules
     }

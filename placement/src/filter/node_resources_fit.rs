@@ -24,8 +24,13 @@ pub fn check(snapshot: &Snapshot, pod: &Pod, ix: NodeIx) -> Vec<Reason> {
     for (name, &requested) in pod.requests.extended.iter().filter(|(name, requested)| **requested > 0 && !ignored.ignores(name)) {
         let column = snapshot.resource(name).and_then(|resource| chunk.extended(resource));
         let (used, allocatable) = column.map_or((0, 0), |column| (column.requested[slot], column.allocatable[slot]));
-        if requested > allocatable - used {
-            reasons.push(Reason::Insufficient { resource: name.clone(), requested, used, allocatable });
+        let resource = || name.clone();
+        match snapshot.inventory().class_offering(name).filter(|_| allocatable == 0) {
+            Some(class) => reasons.push(Reason::OfferedByClass { resource: resource(), class: class.name.clone() }),
+            None if requested > allocatable - used => {
+                reasons.push(Reason::Insufficient { resource: resource(), requested, used, allocatable });
+            }
+            None => {}
         }
     }
     reasons
@@ -75,6 +80,7 @@ mod tests {
     use super::*;
     use crate::cluster::Resources;
     use crate::cluster::{Cluster, Node, PodKey, Settings};
+    use crate::devices::DeviceClass;
     use crate::plan::VerdictCode;
     use crate::units::{Bytes, MilliCpu};
 
@@ -111,6 +117,28 @@ mod tests {
             resources(0, 0, 0, 0),
             Resources { extended: [("y.io/none".to_owned(), 1)].into(), ..Resources::default() },
             &["Insufficient y.io/none"],
+        );
+    }
+
+    #[test]
+    fn a_resource_that_a_device_class_offers_is_refused_where_the_node_has_none() {
+        let offered = |resource: &str, allocatable: i64| {
+            let mut cluster = Cluster::new(Settings::default());
+            cluster.apply_node(Node { name: "n".into(), allocatable: resources(1, 1, 1, allocatable), ..Node::default() });
+            let class = DeviceClass { extended_resource: Some("x.io/gpu".into()), ..DeviceClass::new("gpu") };
+            cluster.apply_device_class(class);
+            let requests = Resources { extended: [(resource.to_owned(), 2)].into(), ..Resources::default() };
+            let ix = cluster.view().node_index("n").unwrap();
+            let reasons = super::check(cluster.view(), &Pod { requests, ..Pod::default() }, ix);
+            reasons.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let refused =
+            |name: &str| [format!("{name} is offered by device class gpu, which is not supported yet: claim a device of it instead")];
+        let implicit = "deviceclass.resource.kubernetes.io/gpu";
+        assert_eq!((offered("x.io/gpu", 0), offered(implicit, 0)), (refused("x.io/gpu").to_vec(), refused(implicit).to_vec()));
+        assert_eq!(
+            (offered("x.io/gpu", 1), offered("y.io/gpu", 0)),
+            (vec!["Insufficient x.io/gpu".into()], vec!["Insufficient y.io/gpu".into()])
         );
     }
 

@@ -59,6 +59,11 @@ pub enum Reason {
         used: i64,
         allocatable: i64,
     },
+    /// The node has none of an extended resource that devices of a class could stand for.
+    OfferedByClass {
+        resource: String,
+        class: String,
+    },
     /// A pod on the node has a disk that the pod can't share.
     DiskConflict,
     /// A claim for one pod alone is another's.
@@ -161,7 +166,7 @@ impl Reason {
             Reason::NodePorts => "NodePorts",
             Reason::NoDevices | Reason::InvalidPools | Reason::DevicesUnusable { .. } | Reason::ClaimElsewhere => "DynamicResources",
             Reason::NodeDeclaredFeatures => "NodeDeclaredFeatures",
-            Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
+            Reason::TooManyPods { .. } | Reason::Insufficient { .. } | Reason::OfferedByClass { .. } => "NodeResourcesFit",
             Reason::DiskConflict | Reason::ClaimInUse { .. } => "VolumeRestrictions",
             Reason::VolumeLimit { .. } | Reason::DriverMissing { .. } => "NodeVolumeLimits",
             Reason::VolumeAffinity { .. } | Reason::NoVolume { .. } | Reason::StorageFull { .. } | Reason::VolumeMissing { .. } => {
@@ -252,6 +257,9 @@ impl fmt::Display for Reason {
             Reason::NotNamed { by } => write!(f, "node(s) didn't satisfy plugin(s) {by}"),
             Reason::TooManyPods { .. } => f.write_str("Too many pods"),
             Reason::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),
+            Reason::OfferedByClass { resource, class } => {
+                write!(f, "{resource} is offered by device class {class}, which is not supported yet: claim a device of it instead")
+            }
             Reason::DiskConflict => f.write_str("node(s) had no available disk"),
             Reason::ClaimInUse { .. } => f.write_str(
                 "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod",

@@ -204,6 +204,7 @@ impl WakeOn {
             Reason::PodAffinity | Reason::PodAntiAffinity { .. } | Reason::ExistingAntiAffinity { .. } => {
                 (self.labels, self.node_deleted) = (true, true);
             }
+            Reason::OfferedByClass { .. } => self.allocatable = true,
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => (self.allocatable, self.room) = (true, true),
             // Through `bounds`, which knows the statistic.
             Reason::RttAbove { .. } | Reason::RttUnmeasured { .. } => {}

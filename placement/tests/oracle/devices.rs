@@ -220,9 +220,7 @@ impl Harness {
             Event::DeleteNode(name) => self.cluster.delete_node(&name),
             Event::Slice(slice) => self.cluster.apply_resource_slice(slice.build()),
             Event::DeleteSlice(i) => self.cluster.delete_resource_slice(&pool(i)),
-            Event::Class(name) => {
-                self.cluster.apply_device_class(DeviceClass { name: name.to_owned(), selectors: vec![], configs: vec![] })
-            }
+            Event::Class(name) => self.cluster.apply_device_class(DeviceClass::new(name)),
             Event::DeleteClass(name) => self.cluster.delete_device_class(name),
             Event::Rule(i) => {
                 let rule = TaintRule { name: pool(i), driver: None, pool: Some(pool(i)), device: None, taint: taint() };

@@ -201,6 +201,7 @@ pub fn device_class(class: &v1::DeviceClass) -> DeviceClass {
         name: class.metadata.name.clone().unwrap_or_default(),
         selectors: selectors(spec.and_then(|spec| spec.selectors.as_ref())),
         configs: spec.into_iter().flat_map(|spec| spec.config.iter().flatten()).map(|config| opaque(config.opaque.as_ref())).collect(),
+        extended_resource: spec.and_then(|spec| spec.extended_resource_name.clone()),
     }
 }
 

@@ -19,7 +19,7 @@ fn claim(requests: Vec<Request>) -> Claim {
 /// Node n1 with these devices of class gpu.
 fn inventory(devices: Vec<Device>) -> Inventory {
     let mut inventory = Inventory::default();
-    inventory.apply_class(DeviceClass { name: "gpu".into(), selectors: vec![], configs: vec![] });
+    inventory.apply_class(DeviceClass::new("gpu"));
     inventory.apply_slice(ResourceSlice { devices, ..slice("p", "n1", &[]) });
     inventory
 }
@@ -144,7 +144,7 @@ fn what_is_not_implemented_is_given_to_nobody_and_named() {
 fn an_allocation_says_where_and_what_drivers_are_told() {
     let opaque = |text: &str| serde_json::json!({"driver": "gpu.test", "parameters": text});
     let mut inventory = inventory(names(&["a", "b"]));
-    inventory.apply_class(DeviceClass { name: "gpu".into(), selectors: vec![], configs: vec![opaque("class")] });
+    inventory.apply_class(DeviceClass { configs: vec![opaque("class")], ..DeviceClass::new("gpu") });
     let config = |requests: &[&str], text: &str| super::super::ClaimConfig {
         requests: requests.iter().map(ToString::to_string).collect(),
         opaque: opaque(text),

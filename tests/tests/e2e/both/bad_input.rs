@@ -1,7 +1,7 @@
 //! What users get wrong: the pod stays Pending, and its condition says what is wrong and what would be right.
 
 use crate::cluster::{Cluster, from};
-use k8s_openapi::api::resource::v1::ResourceClaim;
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim};
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
@@ -53,6 +53,16 @@ async fn what_is_not_implemented_is_refused_by_name() {
     cluster.create("sharing", "1Gi", &[], claiming).await;
     let told = cluster.until("sharing waits", async || cluster.condition("sharing").await.filter(|told| told.0 == "Unschedulable")).await;
     assert!(told.1.contains("spec.devices.requests[0].exactly.capacity is not supported yet"), "{}", told.1);
+    let class: DeviceClass = from(json!({"metadata": {"name": "offering"}, "spec": {"extendedResourceName": "offering.test/gpu"}}));
+    Api::all(cluster.client.clone()).create(&PostParams::default(), &class).await.unwrap();
+    let asking = |pod: &mut serde_json::Value| {
+        let resources = json!({"offering.test/gpu": "1"});
+        pod["spec"]["containers"][0]["resources"] = json!({"requests": resources, "limits": resources});
+    };
+    cluster.create("asking", "1Gi", &[("delay_edge-1", "25")], asking).await;
+    let told = cluster.until("asking waits", async || cluster.condition("asking").await.filter(|told| told.0 == "Unschedulable")).await;
+    let message = "0/4 nodes are available: 4 offering.test/gpu is offered by device class offering, which is not supported yet: claim a device of it instead";
+    assert!(told.1.contains(message), "{}", told.1);
     // The kubelet of another system rejects the pod; who places it goes by labels, as kube-scheduler does.
     let windows = |pod: &mut serde_json::Value| pod["spec"]["os"] = json!({"name": "windows"});
     cluster.create("windows", "1Gi", &[], windows).await;
