@@ -1,18 +1,28 @@
 //! How much of each plugin's interesting region the cases reach.
 
-use crate::case::Answer;
+use crate::case::{Answer, Preemption};
 use crate::generate::Feature;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Percentage of the cases in which each covered filter rejects some nodes but not all, and each covered score differs between nodes.
+/// Percentage of the cases in which each covered filter rejects some nodes but not all, each covered score differs between nodes, and each of [`PREEMPTS`].
 pub const WANTED_PERCENT: f64 = 4.0;
 /// Below so many cases the shares say nothing.
 pub const ENOUGH: usize = 500;
 
+/// Something of interest of a search for victims, and whether it is so.
+type Preempts = (&'static str, fn(&Preemption) -> bool);
+
+const PREEMPTS: [Preempts; 3] = [
+    ("has candidates", |found| !found.candidates.is_empty()),
+    ("has several candidates", |found| found.candidates.len() > 1),
+    ("has candidates with budgets violated", |found| found.candidates.values().any(|candidate| candidate.pdb_violations > 0)),
+];
+
 #[derive(Debug, Default)]
 pub struct Figures {
     cases: usize,
+    preempts: BTreeMap<&'static str, usize>,
     rejects_some: BTreeMap<&'static str, usize>,
     score_differs: BTreeMap<&'static str, usize>,
 }
@@ -22,6 +32,7 @@ impl Figures {
         let zero = |names: Vec<&'static str>| names.into_iter().map(|name| (name, 0)).collect();
         Figures {
             cases: 0,
+            preempts: zero(if features.contains(&Feature::Full) { PREEMPTS.map(|(what, _)| what).to_vec() } else { Vec::new() }),
             rejects_some: zero(features.iter().flat_map(|feature| feature.filters()).copied().collect()),
             score_differs: zero(features.iter().flat_map(|feature| feature.scores()).copied().collect()),
         }
@@ -34,6 +45,11 @@ impl Figures {
         }
         for (plugin, count) in &mut self.score_differs {
             *count += usize::from(answer.score_differs(plugin));
+        }
+        for (what, is_so) in PREEMPTS {
+            if let Some(count) = self.preempts.get_mut(what) {
+                *count += usize::from(answer.preemption.as_ref().is_some_and(is_so));
+            }
         }
     }
 
@@ -50,7 +66,8 @@ impl Figures {
         if self.cases < ENOUGH {
             return Vec::new();
         }
-        [below("rejects some nodes", &self.rejects_some), below("scores differ", &self.score_differs)].concat()
+        let preempts = below("of DefaultPreemption", &self.preempts);
+        [below("rejects some nodes", &self.rejects_some), below("scores differ", &self.score_differs), preempts].concat()
     }
 }
 
@@ -61,6 +78,9 @@ impl fmt::Display for Figures {
         }
         for (plugin, count) in &self.score_differs {
             writeln!(f, "{plugin:<32} scores differ in      {:>5.1} % of the cases", self.percent(*count))?;
+        }
+        for (what, count) in &self.preempts {
+            writeln!(f, "{:<32} {what} in {:.1} % of the cases", "DefaultPreemption", self.percent(*count))?;
         }
         Ok(())
     }

@@ -45,6 +45,37 @@ pub fn apply(draft: &mut Draft) {
     draft.draw = draw;
 }
 
+/// A claim that takes one model rather than another, on nodes that have one device each.
+pub fn alternatives(draft: &mut Draft) {
+    let mut draw = std::mem::replace(&mut draft.draw, Draw::new(0, 0));
+    draft.objects.push(class("gpu", 0));
+    for node in &draft.nodes {
+        let name = node["metadata"]["name"].as_str().unwrap_or_default();
+        if draw.chance(90) {
+            let devices = vec![device(&mut draw, "gpu.test", "0")];
+            draft.objects.push(slice(&format!("{name}-gpu"), "gpu.test", name, (1, 1), json!({"nodeName": name}), devices));
+        }
+    }
+    let mut wanted = MODELS;
+    wanted.rotate_left(draw.below(MODELS.len()));
+    let variants = wanted.iter().enumerate().map(|(at, model)| {
+        let expression = format!("device.attributes['gpu.test'].model == '{model}'");
+        json!({
+            "name": format!("v{at}"), "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1,
+            "selectors": [{"cel": {"expression": expression}}], "tolerations": tolerations(&mut draw),
+        })
+    });
+    let requests = json!([{"name": "r0", "firstAvailable": variants.collect::<Vec<_>>()}]);
+    let namespace = draft.pod["metadata"]["namespace"].clone();
+    draft.objects.push(json!({
+        "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim",
+        "metadata": {"name": "own", "namespace": namespace, "uid": "own", "resourceVersion": "5"},
+        "spec": {"devices": {"requests": requests}}, "status": {},
+    }));
+    push(&mut draft.pod["spec"]["resourceClaims"], json!({"name": "own", "resourceClaimName": "own"}));
+    draft.draw = draw;
+}
+
 fn class(name: &str, at: usize) -> Value {
     let selectors = match name {
         "gpu" => json!([{"cel": {"expression": "device.driver == 'gpu.test'"}}]),

@@ -64,8 +64,12 @@ pub enum Feature {
     Profile,
     /// Devices, and claims for them.
     Dra,
+    /// Devices of which nodes have better and worse ones.
+    Alternatives,
     /// Full clusters, budgets of disruption and nominated pods.
     Preemption,
+    /// Nodes where less important pods have to go.
+    Full,
 }
 
 /// What the suite generates and holds to 0 disagreements.
@@ -87,14 +91,15 @@ pub const COVERED: &[Feature] = &[
     Feature::Disks,
     Feature::Profile,
     Feature::Dra,
+    Feature::Alternatives,
     Feature::Preemption,
+    Feature::Full,
 ];
 
 /// What kube-scheduler looks at and the suite does not generate yet, with the reason.
 pub const OPEN: &[(&str, &str)] = &[(
     "DynamicResources",
-    "counters, shared capacity, binding conditions and DeviceTaintRules are not generated; nor what ends the attempt with an error; its score differs between \
-     nodes in less than 1 % of the cases",
+    "counters, shared capacity, binding conditions and DeviceTaintRules are not generated; nor what ends the attempt with an error",
 )];
 
 impl Feature {
@@ -118,7 +123,7 @@ impl Feature {
             Feature::AttachedVolumes => &["NodeVolumeLimits"],
             Feature::Disks => &["VolumeRestrictions"],
             Feature::Dra => &["DynamicResources"],
-            Feature::Profile | Feature::Preemption => &[],
+            Feature::Profile | Feature::Alternatives | Feature::Preemption | Feature::Full => &[],
         }
     }
 
@@ -132,9 +137,9 @@ impl Feature {
             Feature::PodAffinity => &["InterPodAffinity"],
             Feature::Images => &["ImageLocality"],
             Feature::OpenClaims => &["VolumeBinding"],
-            // Alternatives of unlike rank on nodes that all fit are rare; see OPEN.
-            Feature::Dra => &[],
-            Feature::Resize
+            Feature::Alternatives => &["DynamicResources"],
+            Feature::Dra
+            | Feature::Resize
             | Feature::Unschedulable
             | Feature::NodeName
             | Feature::HostPorts
@@ -143,15 +148,27 @@ impl Feature {
             | Feature::AttachedVolumes
             | Feature::Disks
             | Feature::Profile
-            | Feature::Preemption => &[],
+            | Feature::Preemption
+            | Feature::Full => &[],
+        }
+    }
+
+    /// In how many of a hundred cases it is all there is: much else would hide it.
+    fn alone(self) -> usize {
+        match self {
+            Feature::Alternatives | Feature::Full => 7,
+            _ => 0,
         }
     }
 
     /// How often it is drawn, against the others: what is at work only where much else lets it be is drawn more often.
     fn lots(self) -> usize {
         match self {
-            Feature::Spread | Feature::NodeAffinity | Feature::PodAffinity | Feature::OpenClaims => 3,
-            Feature::Taints | Feature::Volumes | Feature::Disks | Feature::Images | Feature::DeclaredFeatures => 2,
+            Feature::Spread | Feature::NodeAffinity | Feature::PodAffinity => 5,
+            Feature::OpenClaims => 4,
+            Feature::Taints | Feature::DeclaredFeatures | Feature::Images => 3,
+            Feature::Volumes | Feature::AttachedVolumes | Feature::Disks | Feature::HostPorts => 2,
+            Feature::Alternatives | Feature::Full => 0,
             _ => 1,
         }
     }
@@ -175,17 +192,27 @@ impl Feature {
             Feature::Disks => disks::apply(draft),
             Feature::Profile => profile::apply(draft),
             Feature::Dra => dra::apply(draft),
+            Feature::Alternatives => dra::alternatives(draft),
             Feature::Preemption => preemption::apply(draft),
+            Feature::Full => preemption::full(draft),
         }
     }
 }
 
 /// How many features meet in one case, at most. Fewer, and what happens between them would be missed; more, and the first filter would hide the others.
-const TOGETHER: usize = 7;
+const TOGETHER: usize = 8;
 
 /// The case of this seed and number; the same for ever on the same code.
 pub fn generate(features: &[Feature], seed: u64, index: u64) -> Case {
     let mut draft = Draft::new(Draw::new(seed, index));
+    let mut at = draft.draw.below(100);
+    for feature in features {
+        if at < feature.alone() {
+            feature.apply(&mut draft);
+            return draft.finish(index as i64);
+        }
+        at -= feature.alone();
+    }
     let wanted = 1 + draft.draw.below(TOGETHER.min(features.len().max(1)));
     let lots: Vec<Feature> = features.iter().flat_map(|feature| std::iter::repeat_n(*feature, feature.lots())).collect();
     let mut chosen = draft.draw.some(&lots, wanted);

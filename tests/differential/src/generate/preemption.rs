@@ -24,6 +24,35 @@ pub fn apply(draft: &mut Draft) {
     draft.draw = draw;
 }
 
+/// Every node is full with three pods, most of them of less importance, and some protected.
+pub fn full(draft: &mut Draft) {
+    draft.pods.clear();
+    let names: Vec<Value> = draft.nodes.iter().map(|node| node["metadata"]["name"].clone()).collect();
+    draft.stand(3 * names.len());
+    let mut draw = std::mem::replace(&mut draft.draw, Draw::new(0, 0));
+    draft.nodes.iter_mut().for_each(|node| node["status"]["allocatable"]["cpu"] = json!("2"));
+    for (at, pod) in draft.pods.iter_mut().enumerate() {
+        pod["spec"]["nodeName"] = names[at % names.len()].clone();
+        pod["spec"]["priority"] = json!(draw.pick(&[-5, 0, 0, 10, 10, 100, 1000]));
+        pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!(draw.pick(&["500m", "600m", "900m"]));
+        (pod["status"]["phase"], pod["status"]["startTime"]) = (json!("Running"), json!(moment(at)));
+        if let Some(metadata) = pod["metadata"].as_object_mut() {
+            metadata.remove("deletionTimestamp");
+        }
+    }
+    for at in 0..2 + draw.below(4) {
+        let mut budget = budget(&mut draw, at);
+        if draw.chance(50) {
+            let any = json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]});
+            (budget["spec"]["selector"], budget["status"]["disruptionsAllowed"]) = (any, json!(0));
+        }
+        draft.objects.push(budget);
+    }
+    draft.pod["spec"]["priority"] = json!(draw.pick(&[10, 50, 100, 500]));
+    draft.pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!(draw.pick(&["900m", "1200m", "1500m"]));
+    draft.draw = draw;
+}
+
 /// Nodes that are smaller, and a pod that wants much of one.
 fn fill(draft: &mut Draft, draw: &mut Draw) {
     for node in &mut draft.nodes {
