@@ -1,6 +1,7 @@
 //! What spreading and affinity between pods cost a decision, and that it does not grow with the pods that are there. Prints `name figure unit`.
 //!
 //! 5,000 nodes in 50 zones, 1,000 and 20,000 pods of 100 workloads on them; 300 pods of one workload are decided for and assumed, the snapshot held meanwhile.
+//! `workload`: 20,000 pods, of which 4,000 instead of 200 are of that workload. `numbered`: every pod has a label of its own, as a StatefulSet's have.
 //! `first`: the first decision of a new planner, which makes the columns of labels, in wall time.
 
 mod measure;
@@ -43,7 +44,14 @@ fn pod(name: String, workload: usize, shape: Shape) -> Pod {
     pod
 }
 
-fn cluster(pods: usize, shape: Shape, service: bool) -> Cluster {
+/// Pods that are there: all, and those of the workload that is measured.
+#[derive(Clone, Copy)]
+struct There {
+    pods: usize,
+    own: usize,
+}
+
+fn cluster(there: There, shape: Shape, service: bool) -> Cluster {
     let mut cluster = Cluster::new(Settings { undelayed: Undelayed::Any, ..Settings::default() });
     for i in 0..NODES {
         let name = format!("node-{i:04}");
@@ -54,9 +62,8 @@ fn cluster(pods: usize, shape: Shape, service: bool) -> Cluster {
     if service {
         cluster.apply_service("bench", "app-0", Some(own(&pod(String::new(), 0, shape))));
     }
-    for i in 0..pods {
-        // The workload that is measured is as large in both: what grows is the rest.
-        let workload = if i < 200 { 0 } else { 1 + i % 99 };
+    for i in 0..there.pods {
+        let workload = if i < there.own { 0 } else { 1 + i % 99 };
         let node = format!("node-{:04}", mix(i as u64) % NODES as u64);
         cluster.apply_pod(Pod { node_name: Some(node), ..pod(format!("there-{i}"), workload, shape) });
     }
@@ -64,8 +71,8 @@ fn cluster(pods: usize, shape: Shape, service: bool) -> Cluster {
 }
 
 /// Microseconds of the first decision, and of each later one with its assume.
-fn measure(pods: usize, shape: Shape, service: bool) -> (f64, f64) {
-    let mut cluster = cluster(pods, shape, service);
+fn measure(there: There, shape: Shape, service: bool) -> (f64, f64) {
+    let mut cluster = cluster(there, shape, service);
     let incoming: Vec<Pod> = (0..=DECISIONS).map(|i| pod(format!("new-{i}"), 0, shape)).collect();
     for pod in &incoming {
         cluster.apply_pod(pod.clone());
@@ -97,12 +104,31 @@ fn spread(pod: &mut Pod) {
     pod.spread = vec![constraint(ZONE, true), constraint(HOSTNAME, false)];
 }
 
+fn numbered_spread(pod: &mut Pod) {
+    spread(pod);
+    pod.labels = pod
+        .labels
+        .iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .chain([("pod-name".to_owned(), pod.key.name.clone())])
+        .collect();
+}
+
+/// Pods of the own workload in the same domain.
+fn beside(pod: &Pod, topology_key: &str) -> PodTerm {
+    let namespaces = vec![pod.key.namespace.clone()];
+    PodTerm { selector: Some(own(pod)), namespaces, namespace_selector: None, topology_key: topology_key.to_owned() }
+}
+
 /// Away from pods of the own workload, by node.
 fn anti_affinity(pod: &mut Pod) {
-    let selector = own(pod);
-    let namespaces = vec![pod.key.namespace.clone()];
-    let term = PodTerm { selector: Some(selector), namespaces, namespace_selector: None, topology_key: HOSTNAME.to_owned() };
-    pod.pod_anti_affinity.required = vec![term];
+    pod.pod_anti_affinity.required = vec![beside(pod, HOSTNAME)];
+}
+
+/// In a zone with pods of the own workload, and rather on a node with some.
+fn affinity(pod: &mut Pod) {
+    pod.pod_affinity.required = vec![beside(pod, ZONE)];
+    pod.pod_affinity.preferred = vec![(10, beside(pod, HOSTNAME))];
 }
 
 fn main() {
@@ -111,18 +137,25 @@ fn main() {
         return;
     }
     // Pods of a Service are spread by the defaults: softly over nodes and zones.
-    let shapes: [(&str, Shape, bool); 4] =
-        [("neither", |_| {}, false), ("default-spread", |_| {}, true), ("spread", spread, false), ("anti-affinity", anti_affinity, false)];
+    let shapes: [(&str, Shape, bool); 6] = [
+        ("neither", |_| {}, false),
+        ("default-spread", |_| {}, true),
+        ("spread", spread, false),
+        ("numbered-spread", numbered_spread, false),
+        ("anti-affinity", anti_affinity, false),
+        ("affinity", affinity, false),
+    ];
     for (name, shape, service) in shapes {
-        let fastest = |pods| {
-            let tries = (0..TRIES).map(|_| measure(pods, shape, service));
+        let fastest = |pods, own| {
+            let tries = (0..TRIES).map(|_| measure(There { pods, own }, shape, service));
             tries.fold((f64::INFINITY, f64::INFINITY), |best, this| (best.0.min(this.0), best.1.min(this.1)))
         };
-        let (few, many) = (fastest(1_000), fastest(20_000));
-        for (pods, (first, later)) in [(1_000, few), (20_000, many)] {
-            println!("{NODES}-nodes/{name}/{pods}-pods/first {first:.0} us");
-            println!("{NODES}-nodes/{name}/{pods}-pods {later:.1} us/decision");
+        let (few, many, own) = (fastest(1_000, 200), fastest(20_000, 200), fastest(20_000, 4_000));
+        for (of, (first, later)) in [("1000-pods", few), ("20000-pods", many), ("20000-pods/workload", own)] {
+            println!("{NODES}-nodes/{name}/{of}/first {first:.0} us");
+            println!("{NODES}-nodes/{name}/{of} {later:.1} us/decision");
         }
         println!("{NODES}-nodes/{name}/20000-to-1000-pods {:.2} times", many.1 / few.1);
+        println!("{NODES}-nodes/{name}/4000-to-200-of-its-own {:.2} times", own.1 / many.1);
     }
 }
