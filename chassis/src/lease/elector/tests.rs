@@ -161,7 +161,8 @@ async fn a_leader_cut_off_stops_acting_before_another_begins() {
 
     let taken = waiting.await.unwrap().expect("the other leads");
     assert!(taken > deadline, "it began {:?} before the deadline", deadline - taken);
-    assert!(taken - cut < Duration::from_secs(15 + 5), "took {:?}", taken - cut);
+    // The last renewal is seen a try later at most, and so is its end; a try comes 2 s to 4.4 s after the one before.
+    assert!(taken - cut < Duration::from_secs(15 + 9), "took {:?}", taken - cut);
     assert!(matches!(leader.leadership.check(), Err(NotLeader::Following { .. })));
     assert_eq!(store.spec().lease_transitions, Some(1));
 

@@ -32,7 +32,8 @@ pub fn moment(second: usize) -> String {
 impl Draft {
     pub fn new(draw: Draw) -> Draft {
         let mut draft = Draft { draw, nodes: vec![], pods: vec![], objects: vec![], pod: Value::Null, profile: None };
-        let nodes = 1 + draft.draw.below(12);
+        // Few clusters are so small that no filter rejects some of the nodes and lets others be.
+        let nodes = 1 + draft.draw.below(12).max(draft.draw.below(12));
         draft.nodes = (0..nodes).map(|at| draft.node(at)).collect();
         let most = draft.draw.pick(&[0, 5, 15, 40]);
         let pods = draft.draw.below(most + 1);

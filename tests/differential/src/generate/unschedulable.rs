@@ -7,7 +7,7 @@ use serde_json::json;
 const TAINT: &str = "node.kubernetes.io/unschedulable";
 
 pub fn apply(draft: &mut Draft) {
-    let percent = draft.draw.pick(&[10, 30, 60]);
+    let percent = draft.draw.pick(&[20, 35, 60]);
     for node in &mut draft.nodes {
         if draft.draw.chance(percent) {
             node["spec"]["unschedulable"] = json!(true);
