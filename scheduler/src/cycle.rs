@@ -169,7 +169,7 @@ impl Cycle {
         }
         let preemption = self.planner.preempt(snapshot, pod, decision, now())?;
         decision.preemption = Some(preemption.message());
-        let nominate = |node: Option<&str>| self.shared.lock().cluster.nominate(&pod.key, &pod.uid, node);
+        let nominate = |node: Option<&str>| self.shared.change(|state| state.nominate(pod, node, now()));
         match preemption {
             Preemption::Evict(eviction) => {
                 self.metrics.preempted(Some(eviction.victims.len()));

@@ -174,7 +174,7 @@ impl Evictor {
 /// A pod of lower priority loses the room that it was promised on the node, and looks for another.
 fn withdraw(state: &mut State, outranked: &Pod, node: &str) {
     if nominated(state, outranked).as_deref() == Some(node) {
-        state.cluster.nominate(&outranked.key, &outranked.uid, None);
+        state.nominate(outranked, None, now());
         state.queue.activate(&outranked.key, "ForceActivate", now());
     }
 }
@@ -328,7 +328,7 @@ mod tests {
         evictor.start(pod("urgent"), Eviction { node: "a".into(), victims: Vec::new(), violations: 0, outranked });
         let b = || Some("b".to_owned());
         assert_eq!(room(), [None, None, b()], "before anybody else is decided for");
-        shared.change(|state| state.cluster.nominate(&PodKey::new("default", "moves"), "moves", Some("b")));
+        shared.change(|state| state.nominate(&pod("moves"), Some("b"), now()));
         drop(busy);
         tokio::time::sleep(SEEN).await;
         assert_eq!(room(), [None, b(), b()]);

@@ -26,7 +26,7 @@ impl Event for ClusterEvent {
             ClusterEvent::PodAdded { .. } => "UnscheduledPodAdd",
             ClusterEvent::PodUpdated { .. } => "UnscheduledPodUpdate",
             ClusterEvent::PodPlaced { .. } => "AssignedPodAdd",
-            ClusterEvent::PodReleased { .. } => "AssignedPodDelete",
+            ClusterEvent::PodReleased { .. } | ClusterEvent::PromiseEnded { .. } => "AssignedPodDelete",
             ClusterEvent::PodRelabelled { .. } => "AssignedPodUpdate",
             ClusterEvent::PodGone { .. } => "UnscheduledPodDelete",
             ClusterEvent::Storage(StorageChange::Claim { .. }) => "PersistentVolumeClaimUpdate",
@@ -126,6 +126,12 @@ impl State {
             self.queue.delete(&pod.key);
             self.told.remove(&pod.key);
         }
+        self.note(&changes, now);
+    }
+
+    /// The pod waits for room on this node, or on none any more; see [`Cluster::nominate`].
+    pub fn nominate(&mut self, pod: &Pod, node: Option<&str>, now: Timestamp) {
+        let changes = self.cluster.nominate(&pod.key, &pod.uid, node);
         self.note(&changes, now);
     }
 

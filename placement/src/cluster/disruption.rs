@@ -3,7 +3,7 @@
 use super::live::Cluster;
 use super::snapshot::Snapshot;
 use super::standing::WhatIf;
-use super::{LabelSelector, NodeIx, Pod, PodKey};
+use super::{Changes, ClusterEvent, LabelSelector, NodeIx, Pod, PodKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -51,13 +51,16 @@ impl Cluster {
     }
 
     /// A pod without a node waits for room on this one (`None`: on none any more), before the API server has heard of it.
-    pub fn nominate(&mut self, key: &PodKey, uid: &str, node: Option<&str>) {
-        let Some(view) = self.state.pod(key).filter(|view| view.pod.uid == uid && view.node.is_none()) else { return };
-        if view.pod.nominated_node.as_deref() != node {
-            let pod = Pod { nominated_node: node.map(str::to_owned), ..Pod::clone(view.pod) };
-            // It is no news to anyone who waits: the room was nobody else's before.
-            let _ = self.apply_pod(pod);
+    pub fn nominate(&mut self, key: &PodKey, uid: &str, node: Option<&str>) -> Changes {
+        let Some(view) = self.state.pod(key).filter(|view| view.pod.uid == uid && view.node.is_none()) else { return Changes::new() };
+        if view.pod.nominated_node.as_deref() == node {
+            return Changes::new();
         }
+        let pod = Pod { nominated_node: node.map(str::to_owned), ..Pod::clone(view.pod) };
+        let mut changes = self.apply_pod(pod);
+        // The pod itself has not changed for whoever asked for this.
+        changes.retain(|event| matches!(event, ClusterEvent::PromiseEnded { .. }));
+        changes
     }
 }
 
@@ -98,7 +101,9 @@ pub(super) fn nominate(nominations: &mut Nominations, pod: &Arc<Pod>, sign: i64)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{Node, PodPhase, Settings};
+    use crate::cluster::{Node, PodPhase, Resources, Settings};
+    use crate::plan::{Planner, Warmth};
+    use crate::units::{MilliCpu, Timestamp};
 
     #[test]
     fn a_pod_is_nominated_until_it_has_a_node_or_is_gone() {
@@ -126,6 +131,44 @@ mod tests {
         cluster.apply_pod(pod(None));
         cluster.delete_pod(&PodKey::new("d", "p"));
         assert_eq!(nominated(&cluster), 0);
+    }
+
+    #[test]
+    fn who_waits_for_room_that_was_promised_to_another_hears_when_it_no_longer_is() {
+        let promised = Pod {
+            key: PodKey::new("d", "p"),
+            uid: "u".into(),
+            priority: 9,
+            nominated_node: Some("n".into()),
+            requests: Resources { cpu: MilliCpu(2), ..Resources::default() },
+            ..Pod::default()
+        };
+        let waiting = Pod { key: PodKey::new("d", "q"), uid: "q".into(), requests: promised.requests.clone(), ..Pod::default() };
+        let check = |change: &dyn Fn(&mut Cluster) -> Changes, wakes: bool| {
+            let mut cluster = Cluster::new(Settings::default());
+            for (name, cpu) in [("n", 3), ("m", 0)] {
+                let allocatable = Resources { cpu: MilliCpu(cpu), pods: 9, ..Resources::default() };
+                cluster.apply_node(Node { name: name.into(), allocatable, ..Node::default() });
+            }
+            cluster.apply_pod(promised.clone());
+            let decide = |cluster: &Cluster| Planner::new().decide(&cluster.snapshot(), &waiting, Timestamp(0), Warmth::Warm);
+            let before = decide(&cluster);
+            assert_eq!(before.placed(), None, "the room is promised");
+            let events = change(&mut cluster);
+            assert_eq!((events.iter().any(|event| before.wakes(event)), decide(&cluster).placed().is_some()), (wakes, wakes), "{events:?}");
+        };
+        let key = &promised.key;
+        check(&|cluster| cluster.delete_pod(key), true);
+        check(&|cluster| cluster.nominate(key, "u", None), true);
+        check(&|cluster| cluster.nominate(key, "u", Some("m")), true);
+        check(&|cluster| cluster.assume(key, "u", "m").unwrap(), true);
+        check(&|cluster| cluster.apply_pod(Pod { nominated_node: None, ..promised.clone() }), true);
+        check(&|cluster| cluster.apply_pod(Pod { node_name: Some("m".into()), ..promised.clone() }), true);
+        check(&|cluster| cluster.apply_pod(Pod { phase: PodPhase::Ended, ..promised.clone() }), true);
+        check(&|cluster| cluster.nominate(key, "u", Some("n")), false);
+        check(&|cluster| cluster.assume(key, "u", "n").unwrap(), false);
+        check(&|cluster| cluster.apply_pod(Pod { node_name: Some("n".into()), ..promised.clone() }), false);
+        check(&|cluster| cluster.apply_pod(Pod { never_preempts: true, ..promised.clone() }), false);
     }
 
     #[test]

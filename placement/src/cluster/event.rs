@@ -1,6 +1,6 @@
 //! What happened to the cluster, as far as it can matter to a waiting pod.
 
-use super::{Pod, PodKey, StorageChange};
+use super::{Node, Pod, PodKey, StorageChange};
 use crate::topology::PairStat;
 use crate::units::Timestamp;
 use smallvec::SmallVec;
@@ -10,11 +10,12 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClusterEvent {
     NodeAdded {
-        node: String,
+        node: Arc<Node>,
     },
     /// What of it changed. `taints` includes `unschedulable`.
     NodeUpdated {
-        node: String,
+        before: Arc<Node>,
+        after: Arc<Node>,
         labels: bool,
         taints: bool,
         allocatable: bool,
@@ -38,6 +39,11 @@ pub enum ClusterEvent {
     },
     /// A pod gave back room on its node: deleted, ended, forgotten, or asking for less. No reference leads to it from now on.
     PodReleased {
+        pod: Arc<Pod>,
+        node: String,
+    },
+    /// A pod without a node waits for room on this one no longer: it has gone, has a node, or waits elsewhere.
+    PromiseEnded {
         pod: Arc<Pod>,
         node: String,
     },

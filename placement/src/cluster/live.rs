@@ -84,10 +84,12 @@ impl Cluster {
         let slot = &mut Arc::make_mut(&mut Arc::make_mut(&mut state.fixed)[ix.at() / CHUNK]).slots[ix.at() % CHUNK];
         let cloud = state.settings.cloud.matches(&node.labels);
         let images = slot.node.as_ref().is_some_and(|have| have.images != node.images);
+        let node = Arc::new(node);
         let event = match &slot.node {
-            None => ClusterEvent::NodeAdded { node: node.name.clone() },
+            None => ClusterEvent::NodeAdded { node: Arc::clone(&node) },
             Some(have) => ClusterEvent::NodeUpdated {
-                node: node.name.clone(),
+                before: Arc::clone(have),
+                after: Arc::clone(&node),
                 labels: have.labels != node.labels,
                 taints: have.taints != node.taints || have.unschedulable != node.unschedulable,
                 allocatable: have.allocatable != node.allocatable,
@@ -101,7 +103,7 @@ impl Cluster {
         slot.price_us = price_us(&state.settings, &node);
         let load = &mut Arc::make_mut(&mut state.load)[ix.at() / CHUNK];
         Arc::make_mut(load).set_allocatable(ix.at() % CHUNK, &node.allocatable, &extended);
-        slot.node = Some(Arc::new(node));
+        slot.node = Some(node);
         match event {
             ClusterEvent::NodeUpdated { labels: false, taints: false, allocatable: false, features: false, .. } => {
                 if images {

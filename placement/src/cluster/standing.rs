@@ -47,6 +47,17 @@ pub enum AssumeError {
     DevicesTaken { pod: PodKey, node: String },
 }
 
+/// The node whose room the pod waits for.
+fn promise(entry: &PodEntry) -> Option<&str> {
+    entry.pod.nominated_node.as_deref().filter(|_| entry.node.is_none() && entry.pod.phase != PodPhase::Ended)
+}
+
+/// The pod waited for room on another node than the one that it has, or waits for, now.
+fn promise_ended(have: &PodEntry, now: Option<&str>) -> Option<ClusterEvent> {
+    let node = promise(have).filter(|node| Some(*node) != now)?.to_owned();
+    Some(ClusterEvent::PromiseEnded { pod: Arc::clone(&have.pod), node })
+}
+
 impl Cluster {
     /// A pod of any scheduler appeared or changed.
     pub fn apply_pod(&mut self, pod: impl Into<Arc<Pod>>) -> Changes {
@@ -77,6 +88,7 @@ impl Cluster {
         if let Some(ix) = have.node {
             self.release_unused(ix);
         }
+        changes.extend(promise_ended(&have, None));
         let pod = have.pod;
         changes.push(match node {
             Some(node) => ClusterEvent::PodReleased { pod, node },
@@ -88,9 +100,11 @@ impl Cluster {
     /// Takes the room on the node before the binding is sent. Ends with [`apply_pod`](Cluster::apply_pod) that names the node, or with `forget`.
     pub fn assume(&mut self, key: &PodKey, uid: &str, node: &str) -> Result<Changes, AssumeError> {
         let ix = self.state.node_index(node).ok_or_else(|| AssumeError::UnknownNode(node.to_owned()))?;
+        let before = self.entry(key);
         self.assume_at(key, uid, ix)?;
+        let ended = before.and_then(|have| promise_ended(&have, Some(node)));
         let placed = |entry: PodEntry| ClusterEvent::PodPlaced { pod: entry.pod, node: node.to_owned() };
-        Ok(self.entry(key).map(placed).into_iter().collect())
+        Ok(ended.into_iter().chain(self.entry(key).map(placed)).collect())
     }
 
     /// As [`assume`](Cluster::assume), by index and without an event.
@@ -188,6 +202,8 @@ impl Cluster {
         if let Some(ix) = before.filter(|_| before != after || gives_room(&have.pod, &entry.pod)) {
             changes.push(ClusterEvent::PodReleased { pod: Arc::clone(&have.pod), node: name(&self.state, ix) });
         }
+        let still = after.map(|ix| name(&self.state, ix)).or_else(|| promise(&entry).map(str::to_owned));
+        changes.extend(promise_ended(&have, still.as_deref()));
         match after {
             Some(ix) if before != after => changes.push(ClusterEvent::PodPlaced { pod, node: name(&self.state, ix) }),
             Some(_) if have.pod.labels != pod.labels || have.pod.terminating != pod.terminating => {

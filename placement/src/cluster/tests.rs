@@ -2,6 +2,7 @@ use super::*;
 use crate::constraint::{Position, ReferenceIndex};
 use crate::topology::PairStat;
 use crate::units::{Bytes, Micros, MilliCpu, Span, Timestamp};
+use std::sync::Arc;
 
 fn node(name: &str) -> Node {
     Node {
@@ -201,19 +202,22 @@ fn an_index_outlives_the_node_object_while_pods_or_rows_need_it_and_is_used_agai
 fn only_what_changed_of_a_node_is_told() {
     let mut cluster = two_nodes();
     let told = |cluster: &mut Cluster, node: Node| cluster.apply_node(node).into_vec();
+    let updated = |before: &Node, after: &Node, taints: bool| ClusterEvent::NodeUpdated {
+        before: Arc::new(before.clone()),
+        after: Arc::new(after.clone()),
+        labels: false,
+        taints,
+        allocatable: true,
+        features: false,
+    };
     assert_eq!(told(&mut cluster, node("n1")), []);
     assert_eq!(told(&mut cluster, Node { ready: true, ..node("n1") }), []);
     let bigger = Node { ready: true, allocatable: Resources { pods: 250, ..node("n1").allocatable }, ..node("n1") };
-    assert_eq!(
-        told(&mut cluster, bigger),
-        [ClusterEvent::NodeUpdated { node: "n1".into(), labels: false, taints: false, allocatable: true, features: false }]
-    );
+    let ready = Node { ready: true, ..node("n1") };
+    assert_eq!(told(&mut cluster, bigger.clone()), [updated(&ready, &bigger, false)]);
     let before = cluster.view().static_generation();
     let cordoned = Node { unschedulable: true, ..node("n1") };
-    assert_eq!(
-        told(&mut cluster, cordoned),
-        [ClusterEvent::NodeUpdated { node: "n1".into(), labels: false, taints: true, allocatable: true, features: false }]
-    );
+    assert_eq!(told(&mut cluster, cordoned.clone()), [updated(&bigger, &cordoned, true)]);
     assert!(cluster.view().static_generation() > before);
     let cloud = Node { labels: [("kubernetes.io/role".to_owned(), "cloud".to_owned())].into(), ..node("n3") };
     told(&mut cluster, cloud);

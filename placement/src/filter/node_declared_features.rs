@@ -17,7 +17,8 @@ pub fn restrict(snapshot: &Snapshot, required: &[String], mask: &mut FixedBitSet
     }
 }
 
-fn declares(node: &Node, required: &[String]) -> bool {
+/// Whether the node declares them all.
+pub fn declares(node: &Node, required: &[String]) -> bool {
     required.iter().all(|feature| node.declared_features.contains(feature))
 }
 

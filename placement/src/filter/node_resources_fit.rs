@@ -1,7 +1,7 @@
 //! NodeResourcesFit: pod count, then every resource that the pod asks for, against allocatable minus what bound and assumed pods ask for
 //! (kube-scheduler 1.37, plugin NodeResourcesFit; unschedulable, unresolvable where the request exceeds allocatable itself).
 
-use crate::cluster::{BASIC, CHUNK, LoadChunk, NodeIx, Pod, Snapshot, basic};
+use crate::cluster::{BASIC, CHUNK, LoadChunk, NodeIx, Pod, Resources, Snapshot, basic};
 use crate::plan::Reason;
 use smallvec::SmallVec;
 
@@ -34,6 +34,13 @@ pub fn check(snapshot: &Snapshot, pod: &Pod, ix: NodeIx) -> Vec<Reason> {
         }
     }
     reasons
+}
+
+/// Whether an empty node of this `allocatable` has room for a pod of these requests.
+pub fn fits_empty(requests: &Resources, allocatable: &Resources) -> bool {
+    let enough = |(requested, allocatable): (i64, i64)| requested == 0 || requested <= allocatable;
+    let extended = |(name, requested): (&String, &i64)| enough((*requested, allocatable.extended.get(name).copied().unwrap_or(0)));
+    allocatable.pods > 0 && basic(requests).into_iter().zip(basic(allocatable)).all(enough) && requests.extended.iter().all(extended)
 }
 
 /// What a pod asks for, in the form that columns are compared with.
@@ -78,7 +85,6 @@ impl Need {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Resources;
     use crate::cluster::{Cluster, Node, PodKey, Settings};
     use crate::devices::DeviceClass;
     use crate::plan::VerdictCode;

@@ -3,7 +3,7 @@
 use super::planner::{Resolved, resolve};
 use super::rank::{Query, Scorer};
 use super::trial::Trial;
-use super::{Decision, Hold, NodeVerdict, Outcome, Planner, PodWait, Verdict, VolumeWait, WakeOn, Warmth};
+use super::{Decision, Hold, NodeVerdict, NodeWait, Outcome, Planner, PodWait, Verdict, VolumeWait, WakeOn, Warmth};
 use crate::cluster::{NodeIx, Pod, PodKey, Point, Snapshot};
 use crate::constraint::{BoundVerdict, DelayBound, ResolvedBound};
 use crate::filter::{self, Subject};
@@ -116,6 +116,7 @@ impl Planner {
 fn wake_on(decision: &Decision, snapshot: &Snapshot, pod: &Pod, bounds: &Resolved<'_>) -> WakeOn {
     let mut wake = decision.wake.clone();
     decision.reasons().for_each(|reason| wake.reason(reason));
+    wake.node = Some(NodeWait::new(snapshot, pod, decision.reasons()));
     let resolved = bounds.as_deref().unwrap_or_default();
     let behind = |bound: &DelayBound| {
         let targets = resolved.iter().filter(|resolved| resolved.bound == bound).flat_map(|resolved| &resolved.targets);

@@ -18,6 +18,7 @@ mod reason;
 mod stopwatch;
 mod trial;
 mod wake;
+mod wake_on_node;
 mod wake_on_pods;
 mod wake_on_volumes;
 
@@ -33,5 +34,6 @@ pub use preempt::{Eviction, Preemption, referred};
 pub use reason::{Hold, Reason, VerdictCode};
 pub use stopwatch::Stopwatch;
 pub use wake::{RttWait, Topic, Topics, WakeOn};
+pub use wake_on_node::NodeWait;
 pub use wake_on_pods::PodWait;
 pub use wake_on_volumes::VolumeWait;

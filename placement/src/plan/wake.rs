@@ -1,6 +1,6 @@
 //! Which events may help a pod that was rejected.
 
-use super::{Hold, PodWait, Reason, VolumeWait};
+use super::{Hold, NodeWait, PodWait, Reason, VolumeWait};
 use crate::cluster::{ClusterEvent, Pod, PodKey, mix, name_hash};
 use crate::constraint::{DelayBound, Missing, Reference, Statistic};
 use crate::devices::ClaimName;
@@ -8,6 +8,7 @@ use crate::topology::PairStat;
 use crate::units::{Micros, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
 
 /// What an event is about and a waiting pod listens to, as a hash: a queue files pods under the topics of their [`WakeOn`] and asks
 /// [`WakeOn::wakes`] only of those that an event's topics lead to. Two topics of one hash cost a question, no more.
@@ -75,22 +76,24 @@ impl ClusterEvent {
             let owner = pod.owner.iter().map(|owner| Topic::name(&owner.name));
             std::iter::once(Topic::name(&pod.key.name)).chain(owner).collect::<Topics>()
         };
+        let of_room = |pod: &Pod| {
+            let mut topics = PodWait::topics_of_released(pod);
+            topics.push(Topic::room());
+            topics.extend(VolumeWait::topic_of_released(pod));
+            topics
+        };
         let with = |mut topics: Topics, more: Topics| {
             topics.extend(more);
             topics
         };
         match self {
-            ClusterEvent::NodeAdded { node } => smallvec![Topic::node_added(), Topic::name(node)],
+            ClusterEvent::NodeAdded { node } => smallvec![Topic::node_added(), Topic::name(&node.name)],
             ClusterEvent::NodeUpdated { .. } => smallvec![Topic::node_updated()],
             ClusterEvent::NodeDeleted { .. } => smallvec![Topic::node_deleted()],
             ClusterEvent::PodAdded { pod } | ClusterEvent::PodUpdated { pod } | ClusterEvent::PodGone { pod } => of_pod(pod),
             ClusterEvent::PodPlaced { pod, .. } => with(of_pod(pod), PodWait::topics_of_placed(pod)),
-            ClusterEvent::PodReleased { pod, .. } => {
-                let mut topics = with(of_pod(pod), PodWait::topics_of_released(pod));
-                topics.push(Topic::room());
-                topics.extend(VolumeWait::topic_of_released(pod));
-                topics
-            }
+            ClusterEvent::PodReleased { pod, .. } => with(of_pod(pod), of_room(pod)),
+            ClusterEvent::PromiseEnded { pod, .. } => of_room(pod),
             ClusterEvent::PodRelabelled { before, after } => with(PodWait::topics_of_placed(before), PodWait::topics_of_placed(after)),
             ClusterEvent::Storage(change) => smallvec![VolumeWait::topic_of(change)],
             ClusterEvent::RttChanged { a, b, .. } => smallvec![Topic::any_rtt(), Topic::rtt(a), Topic::rtt(b)],
@@ -117,7 +120,10 @@ pub struct RttWait {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WakeOn {
     pub pod: PodKey,
-    /// A node appears, or changes in labels, taints, allocatable, or declared features; or goes (which may end the cloud rule).
+    /// A node that would take the pod if it were empty comes, or becomes so; `None`: for [`Hold`]s.
+    #[serde(skip)]
+    pub node: Option<Arc<NodeWait>>,
+    /// Any node appears, or changes in labels, taints, allocatable, or declared features; or goes (which may end the cloud rule).
     pub node_added: bool,
     pub labels: bool,
     pub taints: bool,
@@ -174,18 +180,19 @@ impl WakeOn {
         self
     }
 
-    /// What would lift this reason on its node.
+    /// What would lift this reason, besides a node that would take the pod if it were empty (`node`).
     pub fn reason(&mut self, reason: &Reason) {
-        self.node_added = true;
         match reason {
             Reason::NoNode | Reason::NodeName | Reason::NotNamed { .. } => {}
-            Reason::NodeUnschedulable | Reason::UntoleratedTaint { .. } => self.taints = true,
-            Reason::NodeAffinity | Reason::AddedAffinity => self.labels = true,
-            Reason::NodePorts => self.room = true,
+            Reason::NodeUnschedulable
+            | Reason::UntoleratedTaint { .. }
+            | Reason::NodeAffinity
+            | Reason::AddedAffinity
+            | Reason::NodeDeclaredFeatures => {}
+            Reason::NodePorts | Reason::TooManyPods { .. } | Reason::Insufficient { .. } => self.room = true,
             Reason::NoDevices | Reason::InvalidPools | Reason::DevicesUnusable { .. } | Reason::ClaimElsewhere => {
                 (self.devices, self.labels, self.allocatable) = (true, true, true);
             }
-            Reason::NodeDeclaredFeatures => self.features = true,
             // Through `volumes`, which knows the claims.
             Reason::DiskConflict | Reason::VolumeLimit { .. } | Reason::DriverMissing { .. } => {}
             // And through `volumes`. Pods on a node that is gone use nothing any more.
@@ -196,16 +203,16 @@ impl WakeOn {
             | Reason::StorageFull { .. }
             | Reason::VolumeMissing { .. }
             | Reason::VolumeZone { .. } => self.labels = true,
-            // And through `pods`, which knows the terms.
+            // And through `pods`, which knows the terms. A node that takes nobody may still be the domain that is missing.
             Reason::SpreadSkew { .. } | Reason::SpreadLabel { .. } => {
-                (self.labels, self.taints, self.node_deleted) = (true, true, true);
+                (self.node_added, self.labels, self.taints, self.node_deleted) = (true, true, true, true);
             }
-            // Pods on a node that is gone are in no domain any more, and a domain that is gone is none to keep apart in.
+            // Pods on a node that is gone are in no domain any more, and a domain that is gone is none to keep apart in. Pods on one that comes
+            // are in its domain from now on.
             Reason::PodAffinity | Reason::PodAntiAffinity { .. } | Reason::ExistingAntiAffinity { .. } => {
-                (self.labels, self.node_deleted) = (true, true);
+                (self.node_added, self.labels, self.node_deleted) = (true, true, true);
             }
             Reason::OfferedByClass { .. } => self.allocatable = true,
-            Reason::TooManyPods { .. } | Reason::Insufficient { .. } => (self.allocatable, self.room) = (true, true),
             // Through `bounds`, which knows the statistic.
             Reason::RttAbove { .. } | Reason::RttUnmeasured { .. } => {}
             Reason::NotCloud => (self.labels, self.node_deleted) = (true, true),
@@ -245,9 +252,10 @@ impl WakeOn {
 
     /// Every topic that an event which wakes the pod can have; few, whatever the cluster's size.
     pub fn topics(&self) -> Vec<Topic> {
+        let of_node = self.node.as_ref().is_some_and(|wait| wait.hears_changes());
         let classes = [
-            (self.node_added, Topic::node_added()),
-            (self.labels || self.taints || self.allocatable || self.features, Topic::node_updated()),
+            (self.node_added || self.node.is_some(), Topic::node_added()),
+            (self.labels || self.taints || self.allocatable || self.features || of_node, Topic::node_updated()),
             (self.node_deleted, Topic::node_deleted()),
             (self.room, Topic::room()),
             (self.devices, Topic::devices()),
@@ -281,19 +289,22 @@ impl WakeOn {
         };
         let pods = |wakes: &dyn Fn(&PodWait) -> bool| self.pods.as_deref().is_some_and(wakes);
         let volumes = |wakes: &dyn Fn(&VolumeWait) -> bool| self.volumes.as_deref().is_some_and(wakes);
+        let leaves = |pod: &Pod| self.room || pods(&|wait| wait.released(pod)) || volumes(&|wait| wait.released(pod));
         match event {
-            ClusterEvent::NodeAdded { node } => self.node_added || named(node),
-            ClusterEvent::NodeUpdated { labels, taints, allocatable, features, .. } => {
+            ClusterEvent::NodeAdded { node } => {
+                self.node_added || named(&node.name) || self.node.as_ref().is_some_and(|wait| wait.added(node))
+            }
+            ClusterEvent::NodeUpdated { before, after, labels, taints, allocatable, features } => {
                 let pairs = [(self.labels, labels), (self.taints, taints), (self.allocatable, allocatable), (self.features, features)];
                 pairs.into_iter().any(|(listens, changed)| listens && *changed)
+                    || self.node.as_ref().is_some_and(|wait| wait.changed(before, after))
             }
             ClusterEvent::NodeDeleted { .. } => self.node_deleted,
             ClusterEvent::PodAdded { pod } | ClusterEvent::PodUpdated { pod } | ClusterEvent::PodGone { pod } => refers(pod),
             ClusterEvent::PodPlaced { pod, .. } => refers(pod) || pods(&|wait| wait.placed(pod)),
             // A replica that goes may be the one that was too far for `replicas: all`.
-            ClusterEvent::PodReleased { pod, .. } => {
-                self.room || refers(pod) || pods(&|wait| wait.released(pod)) || volumes(&|wait| wait.released(pod))
-            }
+            ClusterEvent::PodReleased { pod, .. } => refers(pod) || leaves(pod),
+            ClusterEvent::PromiseEnded { pod, .. } => pod.key != self.pod && leaves(pod),
             ClusterEvent::Storage(change) => volumes(&|wait| wait.changed(change)),
             ClusterEvent::PodRelabelled { before, after } => pods(&|wait| wait.relabelled(before, after)),
             ClusterEvent::RttChanged { a, b, old, new, at } => {
@@ -325,6 +336,7 @@ impl RttWait {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Node;
     use crate::constraint::{DelaySource, ReplicaRule};
     use crate::topology::Kind;
     use std::sync::Arc;
@@ -409,29 +421,34 @@ mod tests {
         let check = |reason: Reason, wakes: [bool; 6]| {
             let mut wake = WakeOn::new(&PodKey::new("shop", "web"), Span(1));
             wake.reason(&reason);
-            let node = || "n".to_owned();
-            let updated =
-                |labels, taints, allocatable, features| ClusterEvent::NodeUpdated { node: node(), labels, taints, allocatable, features };
+            let node = || Arc::new(Node { name: "n".to_owned(), ..Node::default() });
+            let updated = |labels, taints, allocatable, features| ClusterEvent::NodeUpdated {
+                before: node(),
+                after: node(),
+                labels,
+                taints,
+                allocatable,
+                features,
+            };
             let other = Pod { key: PodKey::new("other", "x"), ..Pod::default() };
-            let released = ClusterEvent::PodReleased { pod: Arc::new(other), node: node() };
+            let released = ClusterEvent::PodReleased { pod: Arc::new(other), node: "n".to_owned() };
             let events = [
                 updated(true, false, false, false),
                 updated(false, true, false, false),
                 updated(false, false, true, false),
                 updated(false, false, false, true),
                 released,
-                ClusterEvent::NodeDeleted { node: node() },
+                ClusterEvent::NodeDeleted { node: "n".to_owned() },
             ];
             assert_eq!(events.each_ref().map(|event| wake.wakes(event)), wakes, "{reason:?}");
-            assert!(wake.wakes(&ClusterEvent::NodeAdded { node: node() }));
         };
         let no = false;
-        check(Reason::NodeAffinity, [true, no, no, no, no, no]);
+        check(Reason::NodeAffinity, [no; 6]);
         check(Reason::NodePorts, [no, no, no, no, true, no]);
         check(Reason::ClaimInUse { claim: "c".into() }, [no, no, no, no, no, true]);
-        check(Reason::NodeDeclaredFeatures, [no, no, no, true, no, no]);
-        check(Reason::UntoleratedTaint { key: "k".into(), value: String::new() }, [no, true, no, no, no, no]);
-        check(Reason::TooManyPods { used: 1, allocatable: 1 }, [no, no, true, no, true, no]);
+        check(Reason::TooManyPods { used: 1, allocatable: 1 }, [no, no, no, no, true, no]);
+        check(Reason::OfferedByClass { resource: "r".into(), class: "c".into() }, [no, no, true, no, no, no]);
+        check(Reason::PodAffinity, [true, no, no, no, no, true]);
         check(Reason::NotCloud, [true, no, no, no, no, true]);
         check(Reason::ControlPlane, [true, true, no, no, no, no]);
     }
@@ -447,7 +464,8 @@ mod tests {
         };
         assert!(wake.wakes(&placed("shop", "api-x-1", owner("api"))) && wake.wakes(&placed("shop", "api", None)));
         assert!(!wake.wakes(&placed("other", "api", None)) && !wake.wakes(&placed("shop", "apis", owner("apis"))));
-        assert!(wake.wakes(&ClusterEvent::NodeAdded { node: "api".into() }) && !wake.wakes(&ClusterEvent::NodeAdded { node: "n".into() }));
+        let comes = |name: &str| ClusterEvent::NodeAdded { node: Arc::new(Node { name: name.into(), ..Node::default() }) };
+        assert!(wake.wakes(&comes("api")) && !wake.wakes(&comes("n")));
         assert!(!wake.wakes(&ClusterEvent::TopologyWarm));
     }
 }

@@ -109,7 +109,7 @@ impl PodWait {
             |pod: &Pod, selector: &LabelSelector| !pod.terminating && pod.key.namespace == self.namespace && selector.matches(&pod.labels);
         self.spread.iter().any(|selector| counted(before, selector) != counted(after, selector))
             || self.is_near(before) != self.is_near(after)
-            || self.is_away(before) && !self.is_away(after)
+            || self.away.iter().any(|term| means(term, before) && !means(term, after))
     }
 
     fn counts_for_spread(&self, pod: &Pod) -> bool {
@@ -164,7 +164,7 @@ mod tests {
         let mut pod = placed("shop", "web");
         pod.spread = vec![SpreadConstraint { selector: Some(selector("web")), ..SpreadConstraint::default() }];
         pod.pod_affinity.required = vec![term("db")];
-        pod.pod_anti_affinity.required = vec![term("noisy")];
+        pod.pod_anti_affinity.required = vec![term("noisy"), term("loud")];
         let cluster = Cluster::new(Settings::default());
         let mut wake = WakeOn::new(&PodKey::new("shop", "waiting"), Span(1));
         wake.pods = PodWait::new(cluster.view(), &pod, [&reason].into_iter());
@@ -207,6 +207,15 @@ mod tests {
         check(comes(placed("other", "db")), false);
         check(comes(placed("shop", "noisy")), false);
         check(goes(placed("shop", "noisy")), true);
+        let relabelled = |before: &str, after: &str| ClusterEvent::PodRelabelled {
+            before: Arc::new(placed("shop", before)),
+            after: Arc::new(placed("shop", after)),
+        };
+        check(relabelled("noisy", "api"), true);
+        // The other term keeps apart from it still, perhaps in another domain.
+        check(relabelled("noisy", "loud"), true);
+        check(relabelled("loud", "noisy"), true);
+        check(relabelled("api", "noisy"), false);
         check(goes(placed("shop", "web")), false);
         let mut hates_web = placed("elsewhere", "any");
         hates_web.pod_anti_affinity.required = vec![term("web")];

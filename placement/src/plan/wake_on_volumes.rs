@@ -118,7 +118,7 @@ fn kind(change: &StorageChange) -> Option<Kind> {
 fn lifting(reason: &Reason) -> &'static [Kind] {
     match reason {
         Reason::DiskConflict | Reason::ClaimInUse { .. } => &[Kind::Released],
-        Reason::VolumeLimit { .. } => &[Kind::CsiNode, Kind::Released, Kind::Detached],
+        Reason::VolumeLimit { .. } => &[Kind::CsiNode, Kind::Released, Kind::Detached, Kind::Volume],
         Reason::DriverMissing { .. } => &[Kind::CsiNode, Kind::CsiDriver],
         Reason::VolumeAffinity { .. } => &[Kind::Volume, Kind::CsiNode],
         Reason::NoVolume { .. } | Reason::StorageFull { .. } => &[Kind::Volume, Kind::Class, Kind::CsiDriver, Kind::Capacity],
@@ -153,7 +153,7 @@ mod tests {
             assert!(wakes(claim("shop")) && !wakes(claim("other")));
         };
         check(Reason::DiskConflict, false, false, false, true);
-        check(Reason::VolumeLimit { driver: "d".into(), used: 1, limit: 1 }, false, false, true, true);
+        check(Reason::VolumeLimit { driver: "d".into(), used: 1, limit: 1 }, true, false, true, true);
         check(Reason::NoVolume { claim: "data".into() }, true, true, false, false);
         check(Reason::VolumeZone { volume: "v".into() }, true, false, false, false);
         assert_eq!(VolumeWait::new(&with_claim("web"), [&Reason::NodePorts].into_iter()), None);

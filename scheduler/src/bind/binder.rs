@@ -228,7 +228,7 @@ impl Binder {
                 self.metrics.attempted(pod, Attempt::Error, time);
                 let retry = |state: &mut State| {
                     state.preparing.remove(&pod.uid);
-                    state.cluster.nominate(&pod.key, &pod.uid, None);
+                    state.nominate(pod, None, now());
                     state.queue.retry(pod, now());
                 };
                 self.give_back(retry, pod);

@@ -13,6 +13,9 @@ pub mod compare;
 pub mod figures;
 pub mod generate;
 pub mod golden;
+pub mod objects;
 pub mod oracle;
 pub mod ours;
 pub mod shrink;
+#[cfg(test)]
+mod waking;

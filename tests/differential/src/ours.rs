@@ -1,13 +1,13 @@
 //! Our side: the objects as the scheduler's watches would bring them, through `api::convert` into the model, and the planner's decision as an answer.
 
 use crate::case::{Answer, Candidate, Case, Preemption, SUCCESS, Score, Verdict};
-use anyhow::{Context, Result, anyhow, bail};
-use placement::cluster::{Cluster, Controller, ControllerKind, LabelSelector, Labels, Pod, Settings, StorageObject, Undelayed};
+use crate::objects;
+use anyhow::{Result, anyhow, bail};
+use placement::cluster::{Cluster, Pod, Settings, Undelayed};
 use placement::constraint::{DelayBound, DelaySource, Missing, Reference, ReplicaRule, Statistic};
 use placement::plan::{self, Choice, Decision, Eviction, Hold, Outcome, Planner, Reason, VerdictCode, Warmth};
 use placement::topology::PairStat;
 use placement::units::{Micros, Timestamp};
-use serde::Deserialize as _;
 use serde_json::Value;
 
 /// Our answer; what went wrong stands in its `error`.
@@ -55,7 +55,7 @@ fn measure(cluster: &mut Cluster, now: Timestamp) {
 }
 
 /// What kube-scheduler has no counterpart of is off.
-fn settings(profile: Option<&Value>) -> Result<Settings> {
+pub(crate) fn settings(profile: Option<&Value>) -> Result<Settings> {
     let profiles: Vec<Value> = profile.cloned().into_iter().collect();
     let profiles = api::profile::read(&profiles, "default-scheduler").map_err(|found| anyhow!("{found:?}"))?;
     Ok(Settings { undelayed: Undelayed::Any, control_plane: None, profiles, ..Settings::default() })
@@ -64,12 +64,12 @@ fn settings(profile: Option<&Value>) -> Result<Settings> {
 fn judge(case: &Case, world: World) -> Result<Answer> {
     let mut cluster = Cluster::new(settings(case.profile.as_ref())?);
     for object in &case.objects {
-        load(&mut cluster, object).with_context(|| format!("{} {}", object["kind"], object["metadata"]["name"]))?;
+        objects::apply(&mut cluster, object)?;
     }
     if world == World::Measured {
         measure(&mut cluster, Timestamp::default());
     }
-    let pod = api::convert::pod(&parse(&case.pod)?);
+    let pod = api::convert::pod(&objects::parse(&case.pod)?);
     let decision = Planner::new().place(cluster.view(), &pod, Timestamp::default(), Warmth::Warm);
     choice_agrees(&cluster, &pod, &decision)?;
     let mut answer = answer_of(&decision)?;
@@ -92,66 +92,6 @@ fn judge(case: &Case, world: World) -> Result<Answer> {
     }
     answer.nodes.values_mut().for_each(|verdict| verdict.reasons.sort());
     Ok(answer)
-}
-
-fn load(cluster: &mut Cluster, object: &Value) -> Result<()> {
-    match object["kind"].as_str() {
-        Some("Node") => drop(cluster.apply_node(api::convert::node(&parse(object)?)?)),
-        Some("Pod") => drop(cluster.apply_pod(api::convert::pod(&parse(object)?))),
-        Some("Namespace") => cluster.apply_namespace(name(object), labels(&object["metadata"]["labels"])?),
-        Some("Service") => {
-            let selector = Option::<Labels>::deserialize(&object["spec"]["selector"])?;
-            cluster.apply_service(namespace(object), name(object), selector.as_ref().map(LabelSelector::of_labels));
-        }
-        Some("ReplicaSet") => {
-            controller(cluster, object, ControllerKind::ReplicaSet, api::convert::replica_set_selector(&parse(object)?));
-        }
-        Some("StatefulSet") => {
-            controller(cluster, object, ControllerKind::StatefulSet, api::convert::stateful_set_selector(&parse(object)?));
-        }
-        Some("ReplicationController") => {
-            let selector = api::convert::replication_controller_selector(&parse(object)?);
-            controller(cluster, object, ControllerKind::ReplicationController, selector);
-        }
-        Some("PodDisruptionBudget") => cluster.apply_budget(api::convert::disruption_budget(&parse(object)?)),
-        Some("PersistentVolume") => store(cluster, object, api::convert::persistent_volume)?,
-        Some("PersistentVolumeClaim") => store(cluster, object, api::convert::persistent_volume_claim)?,
-        Some("StorageClass") => store(cluster, object, api::convert::storage_class)?,
-        Some("CSINode") => store(cluster, object, api::convert::csi_node)?,
-        Some("CSIDriver") => store(cluster, object, api::convert::csi_driver)?,
-        Some("CSIStorageCapacity") => store(cluster, object, api::convert::csi_storage_capacity)?,
-        Some("VolumeAttachment") => store(cluster, object, api::convert::volume_attachment)?,
-        Some("ResourceSlice") => drop(cluster.apply_resource_slice(api::convert::resource_slice(&parse(object)?))),
-        Some("DeviceClass") => drop(cluster.apply_device_class(api::convert::device_class(&parse(object)?))),
-        Some("ResourceClaim") => drop(cluster.apply_claim(api::convert::claim(&parse(object)?))),
-        kind => bail!("objects of kind {kind:?} are not read on our side yet"),
-    }
-    Ok(())
-}
-
-fn store<K: serde::de::DeserializeOwned, T: StorageObject>(cluster: &mut Cluster, object: &Value, convert: fn(&K) -> T) -> Result<()> {
-    cluster.apply_stored(convert(&parse(object)?));
-    Ok(())
-}
-
-fn name(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().unwrap_or_default()
-}
-
-fn namespace(object: &Value) -> &str {
-    object["metadata"]["namespace"].as_str().unwrap_or_default()
-}
-
-fn labels(of: &Value) -> Result<Labels> {
-    Ok(Option::deserialize(of)?.unwrap_or_default())
-}
-
-fn controller(cluster: &mut Cluster, object: &Value, kind: ControllerKind, selector: Option<LabelSelector>) {
-    cluster.apply_controller(namespace(object), &Controller { kind, name: name(object).to_owned() }, selector);
-}
-
-fn parse<T: serde::de::DeserializeOwned>(object: &Value) -> Result<T> {
-    T::deserialize(object).context("the object does not parse")
 }
 
 /// The scheduler asks without a table first; it must get the node that the table says, and again by what the planner kept of the first times.
