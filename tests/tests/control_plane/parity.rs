@@ -8,6 +8,7 @@ use chassis::shutdown::Shutdown;
 use differential::case::Case;
 use differential::generate::{self, Feature};
 use differential::oracle::{self, Oracle};
+use differential::ours;
 use edge_tests::control_plane::{ControlPlane, Kubelets, Options, Shared};
 use edge_tests::objects::{api, ensure, make, object, priority_class};
 use futures::StreamExt as _;
@@ -28,8 +29,8 @@ const CLUSTERS: u64 = 16;
 /// Decisions on each, one after the other: our own placements are part of the next one's cluster.
 const DECISIONS: u64 = 8;
 
-/// What can be brought about by creating objects: a pod with spec.nodeName is bound by that, resizes and terminating or finished pods can't, and preemption
-/// would change the cluster between two decisions (it has scenarios of its own).
+/// What can be brought about by creating objects: a pod with spec.nodeName is bound by that, resizes and terminating or finished pods can't, claims that
+/// wait for their pod want a provisioner, and preemption would change the cluster between two decisions (these have scenarios of their own).
 const FEATURES: &[Feature] = &[
     Feature::Resources,
     Feature::Unschedulable,
@@ -40,16 +41,26 @@ const FEATURES: &[Feature] = &[
     Feature::HostPorts,
     Feature::Images,
     Feature::DeclaredFeatures,
+    Feature::Volumes,
+    Feature::AttachedVolumes,
+    Feature::Disks,
 ];
 
 /// What decisions depend on, by apiVersion and kind.
-const KINDS: [(&str, &str); 8] = [
+const KINDS: [(&str, &str); 15] = [
     ("v1", "Namespace"),
     ("v1", "Service"),
     ("v1", "ReplicationController"),
     ("apps/v1", "ReplicaSet"),
     ("apps/v1", "StatefulSet"),
     ("policy/v1", "PodDisruptionBudget"),
+    ("v1", "PersistentVolumeClaim"),
+    ("v1", "PersistentVolume"),
+    ("storage.k8s.io/v1", "StorageClass"),
+    ("storage.k8s.io/v1", "CSINode"),
+    ("storage.k8s.io/v1", "CSIDriver"),
+    ("storage.k8s.io/v1", "CSIStorageCapacity"),
+    ("storage.k8s.io/v1", "VolumeAttachment"),
     ("v1", "Node"),
     ("v1", "Pod"),
 ];
@@ -65,30 +76,37 @@ async fn every_decision_is_one_that_kube_scheduler_would_make() {
     plane.install().await.unwrap();
     let admin = plane.client().await.unwrap();
     let seed = std::env::var("EDGE_TESTS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
-    let (mut placed, mut refused, mut differ) = (0, 0, Vec::new());
+    let (mut placed, mut refused, mut with_volumes, mut differ) = (0, 0, 0, Vec::new());
     for number in 0..CLUSTERS {
-        let made = build(&admin, generate::generate(FEATURES, seed, number)).await.unwrap();
+        let cases: Vec<Case> = (0..DECISIONS).map(|turn| generate::generate(FEATURES, seed, number + turn * CLUSTERS)).collect();
+        let made = build(&admin, &cases).await.unwrap();
         // No kube-scheduler runs: ours may serve its name.
         let scheduler = if number % 2 == 0 { SCHEDULER_NAME } else { KUBE_SCHEDULER };
         let shutdown = Shutdown::new();
         let running = edge_scheduler::start(config(&plane, scheduler).await, shutdown.clone()).await.unwrap().expect("not shut down");
         let mut pods = Vec::new();
-        for turn in 0..DECISIONS {
-            let incoming = generate::generate(FEATURES, seed, number + turn * CLUSTERS).pod;
+        for (turn, case) in cases.iter().enumerate() {
             let what = format!("seed {seed}, cluster {number}, pod {turn}");
             let objects = objects(&admin).await.unwrap();
             // What the API server refuses is no case.
-            let Ok(pod) = make(&admin, &ours(&admin, incoming, scheduler, turn).await.unwrap()).await else { continue };
+            let Ok(pod) = make(&admin, &incoming(&admin, case, &made, scheduler, turn).await.unwrap()).await else { continue };
             let mut stored = serde_json::to_value(&pod).unwrap();
             pods.push(pod);
             stored["spec"]["schedulerName"] = json!(KUBE_SCHEDULER);
-            let wanted = oracle.ask(&[Case { id: 0, objects, pod: stored, profile: None }]).unwrap().remove(0);
+            with_volumes += usize::from(stored["spec"]["volumes"].as_array().is_some_and(|volumes| !volumes.is_empty()));
+            let asked = Case { id: 0, objects, pod: stored, profile: None };
+            let wanted = oracle.ask(std::slice::from_ref(&asked)).unwrap().remove(0);
             assert_eq!(wanted.error, "", "{what}");
             match (decision(&admin, pods.last().unwrap()).await, wanted.best.is_empty()) {
                 (Ok(node), false) if wanted.best.contains(&node) => placed += 1,
                 (Err(why), true) if same_reason(&why, &wanted) => refused += 1,
-                (ours, _) => {
-                    differ.push(format!("{what}: {ours:?}, kube-scheduler: {:?} {:?} {:?}", wanted.best, wanted.message, wanted.preemption))
+                (decided, _) => {
+                    // The same objects without watches between: where this agrees with kube-scheduler, something was not heard in time.
+                    let planner = ours::answer(&asked);
+                    differ.push(format!(
+                        "{what}: {decided:?}, kube-scheduler: {:?} {:?} {:?}; our planner on these objects: {:?} {:?}",
+                        wanted.best, wanted.message, wanted.preemption, planner.best, planner.message
+                    ));
                 }
             }
         }
@@ -97,11 +115,11 @@ async fn every_decision_is_one_that_kube_scheduler_would_make() {
         futures::stream::iter(made.iter().chain(&pods)).for_each_concurrent(16, async |object| delete(&admin, object).await).await;
     }
     println!(
-        "FIGURE {placed} pods placed on one of kube-scheduler's best nodes, {refused} refused for its reasons, {} otherwise",
+        "FIGURE {placed} pods placed on one of kube-scheduler's best nodes, {refused} refused for its reasons, {} otherwise; {with_volumes} of all with volumes",
         differ.len()
     );
     assert!(differ.is_empty(), "{}", differ.join("\n"));
-    assert!(placed >= 30 && refused >= 10, "too few cases to show anything");
+    assert!(placed >= 30 && refused >= 10 && with_volumes >= 20, "too few cases to show anything");
 }
 
 async fn config(plane: &ControlPlane, scheduler: &str) -> edge_scheduler::Config {
@@ -112,10 +130,12 @@ async fn config(plane: &ControlPlane, scheduler: &str) -> edge_scheduler::Config
     config
 }
 
-/// Makes the case's cluster, as far as the API server takes it.
-async fn build(admin: &Client, case: Case) -> Result<Vec<DynamicObject>> {
-    let mut made = Vec::new();
-    let (namespaces, others): (Vec<Value>, Vec<Value>) = case.objects.into_iter().partition(|object| object["kind"] == "Namespace");
+/// Makes the first case's cluster, as far as the API server takes it, with the storage of all.
+async fn build(admin: &Client, cases: &[Case]) -> Result<Vec<DynamicObject>> {
+    let mut made: Vec<DynamicObject> = Vec::new();
+    let (namespaces, others): (Vec<&Value>, Vec<&Value>) = cases[0].objects.iter().partition(|object| object["kind"] == "Namespace");
+    let stored = |object: &&Value| ["PersistentVolumeClaim", "PersistentVolume", "StorageClass"].iter().any(|kind| object["kind"] == *kind);
+    let more = cases[1..].iter().flat_map(|case| &case.objects).filter(stored);
     for name in ["shop", "plant"] {
         let namespace = object(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))?;
         ensure(admin, &namespace).await?;
@@ -126,11 +146,23 @@ async fn build(admin: &Client, case: Case) -> Result<Vec<DynamicObject>> {
             api(admin, &namespace)?.patch(name, &PatchParams::default(), &patch).await?;
         }
     }
-    for value in others {
+    for value in others.into_iter().chain(more) {
         let terminating = !value["metadata"]["deletionTimestamp"].is_null();
         let ended = ["Succeeded", "Failed"].iter().any(|phase| value["status"]["phase"] == *phase);
         if terminating || ended {
             continue;
+        }
+        let mut value = value.clone();
+        if value["kind"] == "Pod" {
+            // Those that wait do so for good, whichever name ours serves.
+            value["spec"]["schedulerName"] = json!("nobody");
+        }
+        // A volume names its claim by the UID too, which the API server has given: claims come before their volumes.
+        let claimed = value.pointer("/spec/claimRef/name").and_then(Value::as_str).map(str::to_owned);
+        if let Some(claim) =
+            made.iter().find(|object| is(object, "PersistentVolumeClaim") && claimed.as_ref() == object.metadata.name.as_ref())
+        {
+            value["spec"]["claimRef"]["uid"] = json!(claim.uid());
         }
         made.extend(make(admin, &fresh(admin, value).await?).await.ok());
     }
@@ -153,8 +185,24 @@ async fn fresh(admin: &Client, mut value: Value) -> Result<DynamicObject> {
     object(value)
 }
 
-/// The pod as one of ours.
-async fn ours(admin: &Client, mut pod: Value, scheduler: &str, turn: u64) -> Result<DynamicObject> {
+fn is(object: &DynamicObject, kind: &str) -> bool {
+    object.types.as_ref().is_some_and(|types| types.kind == kind)
+}
+
+/// The case's pod as one of ours, without claims that wait for it: nothing provides for them. `made`: what there is.
+async fn incoming(admin: &Client, case: &Case, made: &[DynamicObject], scheduler: &str, turn: usize) -> Result<DynamicObject> {
+    let mut pod = case.pod.clone();
+    let namespace = pod["metadata"]["namespace"].clone();
+    let waits = |volume: &Value| {
+        let name = &volume["persistentVolumeClaim"]["claimName"];
+        let of = |object: &&DynamicObject| {
+            is(object, "PersistentVolumeClaim") && *name == object.name_any() && object.namespace().is_some_and(|of| namespace == of)
+        };
+        made.iter().filter(of).any(|claim| claim.data["spec"]["volumeName"].is_null() && claim.data["spec"]["storageClassName"] != "now")
+    };
+    if let Some(volumes) = pod["spec"]["volumes"].as_array_mut() {
+        volumes.retain(|volume| !waits(volume));
+    }
     pod["metadata"]["name"] = json!(format!("incoming-{turn}"));
     pod["spec"]["schedulerName"] = json!(scheduler);
     fresh(admin, pod).await
@@ -184,7 +232,11 @@ async fn decision(admin: &Client, pod: &DynamicObject) -> Result<String, String>
     let pods: Api<Pod> = Api::namespaced(admin.clone(), &pod.namespace().unwrap());
     let name = pod.name_any();
     let decided = await_condition(pods, &name, |pod: Option<&Pod>| pod.is_some_and(|pod| node(pod).is_some() || why(pod).is_some()));
-    let decided = tokio::time::timeout(SOON, decided).await.unwrap_or_else(|_| panic!("{name} waits without a word")).unwrap().unwrap();
+    let decided = tokio::time::timeout(SOON, decided)
+        .await
+        .unwrap_or_else(|_| panic!("{name} waits without a word: {:?}", pod.data))
+        .unwrap()
+        .unwrap();
     node(&decided).ok_or_else(|| why(&decided).unwrap())
 }
 
@@ -199,6 +251,13 @@ fn same_reason(ours: &str, wanted: &differential::case::Answer) -> bool {
 }
 
 async fn delete(admin: &Client, object: &DynamicObject) {
-    let deleted = api(admin, object).unwrap().delete(&object.name_any(), &DeleteParams::default().grace_period(0)).await;
-    deleted.unwrap_or_else(|error| panic!("cannot delete {}: {error}", object.name_any()));
+    let (api, name) = (api(admin, object).unwrap(), object.name_any());
+    if let Err(error) = api.delete(&name, &DeleteParams::default().grace_period(0)).await {
+        panic!("cannot delete {name}: {error}");
+    }
+    // Whose part it is to see that nobody uses it any more does not run.
+    if is(object, "PersistentVolume") || is(object, "PersistentVolumeClaim") {
+        let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        api.patch(&name, &PatchParams::default(), &patch).await.unwrap_or_else(|error| panic!("{name} stays: {error}"));
+    }
 }
