@@ -8,7 +8,7 @@ use placement::constraint::{DelayBound, DelaySource, Missing, Reference, Replica
 use placement::plan::{self, Choice, Decision, Eviction, Hold, Outcome, Planner, Reason, VerdictCode, Warmth};
 use placement::topology::PairStat;
 use placement::units::{Micros, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Our answer; what went wrong stands in its `error`.
 ///
@@ -17,7 +17,7 @@ pub fn answer(case: &Case) -> Answer {
     let judged = |world| judge(case, world).unwrap_or_else(|error| Answer { error: format!("{error:#}"), ..Answer::default() });
     let (mut answer, measured) = (judged(World::Bare), judged(World::Measured));
     if answer.error.is_empty() && answer != measured {
-        answer.error = format!("where RTTs are measured and others have delay bounds the answer is {measured:?}");
+        answer.error = format!("where RTTs are measured, nodes have devices and others have delay bounds the answer is {measured:?}");
     }
     answer.id = case.id;
     answer
@@ -27,7 +27,7 @@ pub fn answer(case: &Case) -> Answer {
 #[derive(Clone, Copy, PartialEq)]
 enum World {
     Bare,
-    /// An RTT between every two nodes, and a bound on every pod that is there.
+    /// An RTT between every two nodes, and a bound on every pod that is there; a device on every node, the first one's in use, where the pod claims none.
     Measured,
 }
 
@@ -54,6 +54,34 @@ fn measure(cluster: &mut Cluster, now: Timestamp) {
     pods.into_iter().for_each(|pod| drop(cluster.apply_pod(pod)));
 }
 
+/// As [`measure`], devices.
+fn equip(cluster: &mut Cluster) -> Result<()> {
+    const DRIVER: &str = "bystander.test";
+    let nodes: Vec<String> = cluster.view().nodes().map(|(_, node)| node.name.clone()).collect();
+    let class = json!({"kind": "DeviceClass", "metadata": {"name": DRIVER}, "spec": {}});
+    let slice = |node: &String| {
+        json!({
+            "kind": "ResourceSlice", "metadata": {"name": node},
+            "spec": {
+                "driver": DRIVER, "nodeName": node, "devices": [{"name": "gpu"}],
+                "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+            },
+        })
+    };
+    let used = nodes.first().map(|node| {
+        json!({
+            "kind": "ResourceClaim", "metadata": {"name": "of-another", "namespace": "shop", "uid": "of-another", "resourceVersion": "1"},
+            "spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": DRIVER}}]}},
+            "status": {
+                "allocation": {"devices": {"results": [{"request": "r", "driver": DRIVER, "pool": node, "device": "gpu"}]}},
+                "reservedFor": [{"resource": "pods", "name": "another", "uid": "another"}],
+            },
+        })
+    });
+    let slices: Vec<Value> = nodes.iter().map(slice).collect();
+    [class].iter().chain(&slices).chain(&used).try_for_each(|object| objects::apply(cluster, object).map(drop))
+}
+
 /// What kube-scheduler has no counterpart of is off.
 pub(crate) fn settings(profile: Option<&Value>) -> Result<Settings> {
     let profiles: Vec<Value> = profile.cloned().into_iter().collect();
@@ -68,6 +96,9 @@ fn judge(case: &Case, world: World) -> Result<Answer> {
     }
     if world == World::Measured {
         measure(&mut cluster, Timestamp::default());
+        if case.pod["spec"]["resourceClaims"].is_null() {
+            equip(&mut cluster)?;
+        }
     }
     let pod = api::convert::pod(&objects::parse(&case.pod)?);
     let decision = Planner::new().place(cluster.view(), &pod, Timestamp::default(), Warmth::Warm);
