@@ -8,8 +8,8 @@ pub struct Family {
     pub help: String,
     /// `counter`, `gauge`, `histogram`.
     pub kind: String,
-    /// Of all its series, without a bucket's `le`.
-    pub labels: BTreeSet<String>,
+    /// Of all its series, with their values, without a bucket's `le`.
+    pub labels: BTreeMap<String, BTreeSet<String>>,
     /// Upper bounds of its buckets, by size, without the last, which has none.
     pub buckets: Vec<f64>,
 }
@@ -52,7 +52,7 @@ fn series(families: &mut BTreeMap<String, Family>, line: &str) {
         let Some((end, _)) = end.into_iter().find(|(_, ends)| *ends) else { return };
         match label {
             "le" => family.buckets.extend(value[..end].parse().ok().filter(|le: &f64| le.is_finite())),
-            _ => drop(family.labels.insert(label.to_owned())),
+            _ => drop(family.labels.entry(label.to_owned()).or_default().insert(value[..end].to_owned())),
         }
         rest = value[end + 1..].trim_start_matches(',');
     }
@@ -70,7 +70,10 @@ mod tests {
         let newer = format!("# HELP a [BETA] Some a\n# TYPE a counter\n# TYPE b gauge\n# TYPE c histogram\n{series}# EOF\n");
         let found = families(&older);
         assert_eq!(found, families(&newer));
-        let labels = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let labels = |pairs: &[(&str, &[&str])]| {
+            let values = |values: &[&str]| values.iter().map(ToString::to_string).collect();
+            pairs.iter().map(|(name, of)| ((*name).to_owned(), values(of))).collect()
+        };
         let family = |help: &str, kind: &str, labels, buckets: &[f64]| Family {
             help: help.into(),
             kind: kind.into(),
@@ -78,9 +81,9 @@ mod tests {
             buckets: buckets.into(),
         };
         let wanted = [
-            ("a_total", family("[BETA] Some a", "counter", labels(&["by", "of"]), &[])),
+            ("a_total", family("[BETA] Some a", "counter", labels(&[("by", &["z"]), ("of", &["x \\\"1\\\", {y=}"])]), &[])),
             ("b", family("", "gauge", labels(&[]), &[])),
-            ("c", family("", "histogram", labels(&["of"]), &[0.00001, 0.5])),
+            ("c", family("", "histogram", labels(&[("of", &["x", "y"])]), &[0.00001, 0.5])),
         ];
         assert_eq!(found, wanted.into_iter().map(|(name, family)| (name.to_owned(), family)).collect());
     }

@@ -88,7 +88,7 @@ pub const FAMILIES: [Family; 34] = [
     family("scheduler_framework_extension_point_duration_seconds", Stable, histogram(0.0001, 2.0, 12), &["extension_point", "status", "profile"],
         Printed("PreFilter, Filter, PostFilter, PreScore, Score, Reserve, PreBind and Bind; members of a group that are placed together count once")),
     family("scheduler_pending_pods", Stable, Gauge, &["queue"],
-        Printed("the parts `active`, `backoff`, `unschedulable` and `gated`")),
+        Printed("the parts `active`, `backoff`, `unschedulable` and `gated`; the two of pod groups, `incomplete` and `pending`, are not printed")),
     family("scheduler_pod_scheduling_attempts", Stable, histogram(1.0, 2.0, 5), &[], SAME),
     family("scheduler_preemption_attempts_total", Stable, Counter, &[],
         Printed("as there, but a pod that is refused as a whole, or whose victims are still going, makes no attempt")),
@@ -103,7 +103,7 @@ pub const FAMILIES: [Family; 34] = [
     family("scheduler_permit_wait_duration_seconds", Beta, histogram(0.001, 2.0, 15), &["result"],
         Meaningless("no plugin has anything to do at Permit, so no pod waits there")),
     family("scheduler_plugin_evaluation_total", Beta, Counter, &["plugin", "extension_point", "profile"],
-        Printed("counted once an attempt, where kube-scheduler counts every node at Filter and Score")),
+        Printed("counted once an attempt and where the pod gives the plugin something to look at; kube-scheduler counts every node at Filter and Score")),
     family("scheduler_plugin_execution_duration_seconds", Beta, histogram(0.00001, 1.5, 20), &["plugin", "extension_point", "status"],
         Printed("of every tenth attempt, over all nodes at once: filters, DefaultPreemption, and of the scores ResponseTime. TaintToleration's time has that of NodeUnschedulable and ControlPlane in it, and VolumeBinding's that of the other filters about volumes; the other scores are summed up node by node, so that none runs by itself")),
     family("scheduler_pod_scheduling_sli_duration_seconds", Beta, histogram(0.01, 2.0, 20), &["attempts"], SAME),
@@ -159,8 +159,10 @@ impl Family {
         if printed.kind != kind {
             differences.push(format!("{} is a {}, not a {kind}", self.name, printed.kind));
         }
-        if printed.labels != self.labels.iter().map(ToString::to_string).collect() {
-            differences.push(format!("{} has the labels {:?}, not {:?}", self.name, printed.labels, self.labels));
+        let mut wanted = self.labels.to_vec();
+        wanted.sort_unstable();
+        if !printed.labels.keys().eq(&wanted) {
+            differences.push(format!("{} has the labels {:?}, not {wanted:?}", self.name, printed.labels.keys()));
         }
         if printed.buckets != buckets {
             differences.push(format!("{} has the buckets {:?}, not {buckets:?}", self.name, printed.buckets));
