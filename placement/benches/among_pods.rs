@@ -106,12 +106,7 @@ fn spread(pod: &mut Pod) {
 
 fn numbered_spread(pod: &mut Pod) {
     spread(pod);
-    pod.labels = pod
-        .labels
-        .iter()
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .chain([("pod-name".to_owned(), pod.key.name.clone())])
-        .collect();
+    pod.labels.insert("pod-name".to_owned(), pod.key.name.clone());
 }
 
 /// Pods of the own workload in the same domain.

@@ -102,9 +102,9 @@ impl Cluster {
         let ix = self.state.node_index(node).ok_or_else(|| AssumeError::UnknownNode(node.to_owned()))?;
         let before = self.entry(key);
         self.assume_at(key, uid, ix)?;
-        let ended = before.and_then(|have| promise_ended(&have, Some(node)));
-        let placed = |entry: PodEntry| ClusterEvent::PodPlaced { pod: entry.pod, node: node.to_owned() };
-        Ok(ended.into_iter().chain(self.entry(key).map(placed)).collect())
+        let placed = |pod| ClusterEvent::PodPlaced { pod, node: node.to_owned() };
+        let told = before.into_iter().flat_map(|have| [promise_ended(&have, Some(node)), Some(placed(have.pod))]);
+        Ok(told.flatten().collect())
     }
 
     /// As [`assume`](Cluster::assume), by index and without an event.
@@ -202,8 +202,8 @@ impl Cluster {
         if let Some(ix) = before.filter(|_| before != after || gives_room(&have.pod, &entry.pod)) {
             changes.push(ClusterEvent::PodReleased { pod: Arc::clone(&have.pod), node: name(&self.state, ix) });
         }
-        let still = after.map(|ix| name(&self.state, ix)).or_else(|| promise(&entry).map(str::to_owned));
-        changes.extend(promise_ended(&have, still.as_deref()));
+        let still = after.map(|ix| self.state.name(ix)).or_else(|| promise(&entry));
+        changes.extend(promise_ended(&have, still));
         match after {
             Some(ix) if before != after => changes.push(ClusterEvent::PodPlaced { pod, node: name(&self.state, ix) }),
             Some(_) if have.pod.labels != pod.labels || have.pod.terminating != pod.terminating => {

@@ -129,30 +129,26 @@ mod tests {
         }
     }
 
-    fn rejected(pod: &Pod, nodes: &[Node]) -> (Cluster, Decision) {
-        let mut cluster = Cluster::new(Settings::default());
-        for node in nodes {
-            cluster.apply_node(node.clone());
-        }
-        let decision = Planner::new().decide(&cluster.snapshot(), pod, Timestamp(0), Warmth::Warm);
-        assert_eq!(decision.placed(), None);
-        (cluster, decision)
+    fn decide(cluster: &Cluster, pod: &Pod) -> Decision {
+        Planner::new().decide(&cluster.snapshot(), pod, Timestamp(0), Warmth::Warm)
     }
 
-    /// A pod that `nodes` do not take hears, or does not, that `node` came or changed; and is told right: it has a place then.
-    fn check(pod: &Pod, nodes: &[Node], came: Node, wakes: bool) {
-        let (mut cluster, decision) = rejected(pod, nodes);
+    /// The pod, which `there` does not take, hears or does not that `came` came, or changed; and is told right: it has a place then.
+    fn check(there: Node, came: Node, wakes: bool) {
+        let mut cluster = Cluster::new(Settings::default());
+        cluster.apply_node(there);
+        let decision = decide(&cluster, &pod());
+        assert_eq!(decision.placed(), None);
         let shown = format!("{came:?}");
         let events = cluster.apply_node(came);
         assert_eq!(events.iter().any(|event| decision.wakes(event)), wakes, "{shown}");
-        let placed = Planner::new().decide(&cluster.snapshot(), pod, Timestamp(0), Warmth::Warm).placed().is_some();
-        assert_eq!(placed, wakes, "{shown}");
+        assert_eq!(decide(&cluster, &pod()).placed().is_some(), wakes, "{shown}");
     }
 
     #[test]
     fn a_node_that_comes_wakes_only_whom_it_would_take_if_it_were_empty() {
         let full = || Node { allocatable: Resources { cpu: MilliCpu(1), pods: 1, ..Resources::default() }, ..node("full") };
-        let check = |came: Node, wakes| check(&pod(), &[full()], came, wakes);
+        let check = |came: Node, wakes| check(full(), came, wakes);
         check(node("n"), true);
         check(Node { taints: vec![taint("edge")], ..node("n") }, true);
         check(Node { taints: vec![taint("other")], ..node("n") }, false);
@@ -170,7 +166,7 @@ mod tests {
             change(&mut before);
             let mut after = before.clone();
             relief(&mut after);
-            check(&pod(), &[before], after, wakes);
+            check(before, after, wakes);
         };
         let cordon: fn(&mut Node) = |node| node.unschedulable = true;
         let tainted: fn(&mut Node) = |node| node.taints = vec![taint("x"), taint("y")];
@@ -207,12 +203,11 @@ mod tests {
             let key = PodKey::new("shop", name);
             cluster.apply_pod(Pod { key, labels: web(), node_name: Some(on.into()), ..Pod::default() });
         }
-        let decide = |cluster: &Cluster| Planner::new().decide(&cluster.snapshot(), &waiting, Timestamp(0), Warmth::Warm);
-        let before = decide(&cluster);
+        let before = decide(&cluster, &waiting);
         assert_eq!(before.placed(), None, "one domain, and two are wanted");
         let events = cluster.apply_node(Node { labels: labels(&[("zone", "b")]), unschedulable: true, ..node("m") });
         assert!(events.iter().any(|event| before.wakes(event)));
-        assert_eq!(decide(&cluster).placed(), Some("n"));
+        assert_eq!(decide(&cluster, &waiting).placed(), Some("n"));
     }
 
     #[test]
@@ -244,7 +239,7 @@ mod tests {
         let mut cluster = Cluster::new(Settings::default());
         cluster.apply_node(node("n"));
         cluster.apply_pod(used);
-        let decision = Planner::new().decide(&cluster.snapshot(), &pod(), Timestamp(0), Warmth::Warm);
+        let decision = decide(&cluster, &pod());
         let mut grows = |change: fn(&mut Node)| {
             let mut after = node("n");
             change(&mut after);
